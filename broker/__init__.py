@@ -1,0 +1,1 @@
+"""Downstream MCP servers, opened only when one of their tools is called."""

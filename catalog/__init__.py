@@ -1,0 +1,1 @@
+"""What tools exist: a snapshot on disk and the index over it."""

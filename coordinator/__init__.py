@@ -1,0 +1,1 @@
+"""One durable queue in front of the GPU, one decision, one writer."""

@@ -1,0 +1,1 @@
+"""The OpenAI surface: translates requests to leases and relays bytes, never decides."""

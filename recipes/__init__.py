@@ -1,0 +1,1 @@
+"""What to paste where: clients, engines, models and services as data."""

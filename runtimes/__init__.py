@@ -1,0 +1,1 @@
+"""The engines: one managed runtime each, started, watched, drained and stopped."""

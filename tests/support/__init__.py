@@ -1,0 +1,1 @@
+"""What tests share: the fake engine and the bridges to it."""
