@@ -37,6 +37,8 @@ class WorkRequest:
     """Only for stored work: the request to send to the engine."""
     prompt_tokens: int | None = None
     """An estimate, for the forecast."""
+    join_key: str | None = None
+    """A hash of owner, route and body: an identical retry takes the place that its first copy left."""
 
 
 @dataclass(frozen=True, slots=True)
