@@ -1,0 +1,1 @@
+"""The managed engines: started, watched, stopped, measured."""
