@@ -1,6 +1,29 @@
-"""The one decision: what to grant, start, drain, stop or keep, and when to look again."""
+"""The one decision: what to grant, start, drain, stop or keep, and when to look again.
 
-from collections.abc import Sequence
+Pure: the queue, the runtimes, the pool, the knobs and the time go in, actions come out. The rules,
+in the order in which the code below has them:
+
+1. Rank: effective priority (priority plus what waiting earned), then sequence number. Waiting earns
+   at the same pace for everybody, so the order of two items never changes while they wait.
+2. Join: an item whose runtime is ready with a free slot is granted, unless rule 4 bars it.
+3. Target: the best-ranked item whose runtime is not ready names the swap target. Those behind it
+   are looked at in the same order, and get only what takes nothing from the ones before them.
+4. Bar: what is in the target's way admits nothing that ranks behind the target's item, once that
+   item has strictly higher priority or has waited `max_wait_s`. What ranks ahead is never held back.
+5. Dwell: a runtime with work of its own is neither barred nor drained before `min_residency_s`, an
+   idle one goes at once. Strict FIFO (`max_wait_s` of 0) knows no dwell.
+6. Fit: what must go is the least that makes the target's footprint fit the pool: idle before busy,
+   least recently used first, pinned never. An unknown footprint is the whole pool.
+7. Swap: drain, stop when the last lease ends, settle, start. Running work is never interrupted.
+8. Keep: a draining runtime that is wanted again, or that nobody needs gone any more, is kept.
+
+The caller applies all actions and asks again until there are none. One call costs O(q log q + r^2 log r)
+for q queued items and r runtimes, and the sort is by sequence number, which is how a queue comes.
+"""
+
+import heapq
+import operator
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from coordinator import settings
@@ -91,6 +114,12 @@ class Plan:
     look_again_at: float | None = None
 
 
+_State = runtime_state.RuntimeState
+
+Ranked = tuple[float, int, Waiting]
+"""A queued item behind what it is compared by; the sequence number is unique, so nothing compares items."""
+
+
 def decide(
     queue: Sequence[Waiting],
     residents: Sequence[Resident],
@@ -100,4 +129,283 @@ def decide(
     paused: bool = False,
 ) -> Plan:
     """Decide once; calling it again with what its actions lead to must end in `Plan()`."""
-    raise NotImplementedError
+    lines = rank(queue, knobs)
+    view = _View(residents, lines, pool_bytes, knobs, now)
+    fitted = _fit(view, () if paused else _targets(view))
+    actions: list[Action] = [] if paused else list(_join(view, fitted.claims))
+    actions += _swap(view, fitted)
+    actions += _keep(view, fitted)
+    actions += _unload_idle(view, fitted)
+    actions += (Start(name) for name in fitted.starts)
+    later = [at for at in view.wakes if at > now]
+    return Plan(tuple(actions), min(later, default=None))
+
+
+# 1. Rank
+
+
+def rank(queue: Iterable[Waiting], knobs: settings.Knobs) -> dict[str, list[Ranked]]:
+    """Each runtime's queue with the keys that order it; the smallest key goes first.
+
+    With equal priorities the order is that of the sequence numbers, whatever the clock did: an
+    item counts as no older than those of its priority that came before it.
+    """
+    per_s = 1.0 / knobs.aging_s if knobs.aging_s > 0 else 0.0
+    newest: dict[int, float] = {}
+    lines: dict[str, list[Ranked]] = {}
+    for item in sorted(queue, key=operator.attrgetter("seq")):
+        priority = item.priority
+        since = newest.get(priority, item.enqueued_at)
+        if item.enqueued_at > since:
+            since = item.enqueued_at
+        newest[priority] = since
+        # Priority plus (now - since) / aging, turned round and without `now`, which all have in common.
+        key = (since * per_s - priority, item.seq, item)
+        lines.setdefault(item.runtime, []).append(key)
+    return lines
+
+
+class _View:
+    """What one decision looks at, and the moments at which the clock alone would change it."""
+
+    __slots__ = ("by_name", "gpu", "heads", "knobs", "known", "lines", "now", "room", "wakes")
+
+    def __init__(
+        self,
+        residents: Sequence[Resident],
+        lines: Mapping[str, list[Ranked]],
+        pool_bytes: int | None,
+        knobs: settings.Knobs,
+        now: float,
+    ) -> None:
+        self.by_name = {resident.name: resident for resident in residents}
+        self.gpu = [resident for resident in residents if resident.gpu_work]
+        self.lines = lines
+        self.heads = {name: min(line) for name, line in lines.items() if name in self.by_name}
+        self.room = pool_bytes or 1
+        """The pool; an unknown one has a single place, which any runtime fills."""
+        self.known = bool(pool_bytes)
+        self.knobs, self.now = knobs, now
+        self.wakes: list[float] = []
+
+    def reached(self, at: float) -> bool:
+        """Whether it is that late; if not, that moment is one to look again at."""
+        self.wakes.append(at)
+        return self.now >= at
+
+    def need(self, resident: Resident) -> int:
+        """What it takes of the pool. Unknown is all of it, and more than all is all."""
+        if not self.known or resident.exclusive or resident.footprint_bytes is None:
+            return self.room
+        return min(resident.footprint_bytes, self.room)
+
+    def leaves(self, name: str) -> bool:
+        """Whether its memory comes back without our doing."""
+        return self.by_name[name].state in (_State.STOPPING, _State.SETTLING)
+
+    def stopped(self, name: str) -> bool:
+        """Whether it can be started."""
+        return self.by_name[name].state is _State.STOPPED
+
+    def idle(self, resident: Resident) -> bool:
+        """Whether it runs nothing and nobody waits for it."""
+        return resident.leased == 0 and resident.name not in self.heads
+
+
+# 2. Join
+
+
+def _join(view: _View, claims: Mapping[str, str]) -> Iterator[Grant]:
+    """Free slots of ready runtimes, to the best-ranked that may have them."""
+    granted: list[tuple[float, int, Grant]] = []
+    for name in view.heads:
+        resident = view.by_name[name]
+        free = resident.slots - resident.leased
+        if free <= 0 or (resident.gpu_work and resident.state is not _State.READY):
+            continue
+        for ranked in heapq.nsmallest(free, view.lines[name]):
+            if name in claims and _bars(view, claims[name], resident, ranked):
+                break
+            granted.append((ranked[0], ranked[1], Grant(ranked[2].id, name)))
+    granted.sort(key=operator.itemgetter(0, 1))
+    return (grant for _, _, grant in granted)
+
+
+# 3. Target
+
+
+def _targets(view: _View) -> list[str]:
+    """The runtimes that are waited for and not ready, best-ranked item first."""
+    wanted: list[tuple[Ranked, str]] = []
+    for name, head in view.heads.items():
+        resident = view.by_name[name]
+        if not resident.gpu_work or resident.state is _State.READY:
+            continue
+        if resident.retry_at is not None and not view.reached(resident.retry_at):
+            continue
+        wanted.append((head, name))
+    wanted.sort(key=operator.itemgetter(0))
+    return [name for _, name in wanted]
+
+
+# 4. Bar
+
+
+def _bars(view: _View, target: str, resident: Resident, behind: Ranked | None) -> bool:
+    """Whether `resident` may not admit `behind` (None: whatever comes next) because of the target's item."""
+    ahead = view.heads[target]
+    if behind is not None and behind < ahead:
+        return False
+    if not _dwelled(view, resident):
+        return False
+    if behind is not None and ahead[2].priority > behind[2].priority:
+        return True
+    if view.knobs.max_wait_s <= 0:
+        return True
+    return view.reached(ahead[2].enqueued_at + view.knobs.max_wait_s)
+
+
+# 5. Dwell
+
+
+def _dwelled(view: _View, resident: Resident) -> bool:
+    """Whether it has had its time since it became ready."""
+    if resident.ready_since is None or view.knobs.max_wait_s <= 0:
+        return True
+    return view.reached(resident.ready_since + view.knobs.min_residency_s)
+
+
+def _may_go(view: _View, target: str, resident: Resident) -> bool:
+    """Whether it has to leave its place to the target now."""
+    if resident.state is _State.STARTING:
+        # A load that somebody waits for is never wasted; one that nobody waits for is no reason to wait.
+        return resident.name not in view.heads
+    if resident.state not in (_State.READY, _State.DRAINING):
+        return False
+    return view.idle(resident) or _bars(view, target, resident, view.heads.get(resident.name))
+
+
+# 6. Fit
+
+
+@dataclass(frozen=True, slots=True)
+class _Fitted:
+    """Who has to make room for whom, and who can start now."""
+
+    claims: Mapping[str, str]
+    """Runtime in the way -> target."""
+    clear: frozenset[str]
+    """Targets whose whole way may be cleared now. Before that nothing idle is unloaded for them in vain."""
+    starts: tuple[str, ...]
+
+
+def _fit(view: _View, targets: Iterable[str]) -> _Fitted:
+    """Give each target a place, best-ranked first, as if those before it had theirs already."""
+    holds = {r.name: view.need(r) for r in view.gpu if runtime_state.holds_memory(r.state)}
+    stage = {name: size for name, size in holds.items() if not view.leaves(name)}
+    held, peak = sum(holds.values()), sum(stage.values())
+    claims: dict[str, str] = {}
+    clear: set[str] = set()
+    starts: list[str] = []
+    placed: set[str] = set()
+    for target in targets:
+        placed.add(target)
+        if target in stage:  # loading, or kept: it has its place
+            continue
+        need = view.need(view.by_name[target])
+        victims = _victims(view, target, need, stage, placed)
+        if victims is None:  # only what is pinned is in its way
+            continue
+        # Room now, and still room when those ahead of it have got theirs.
+        if view.stopped(target) and not victims and max(held, peak) + need <= view.room:
+            starts.append(target)
+            held, peak = held + need, peak + need
+        if all(v not in placed and _may_go(view, target, view.by_name[v]) for v in victims):
+            clear.add(target)
+        for victim in victims:
+            del stage[victim]
+            if victim not in placed:
+                claims[victim] = target
+        stage[target] = need
+        peak = max(peak, sum(stage.values()))
+    return _Fitted(claims, frozenset(clear), tuple(starts))
+
+
+def _victims(
+    view: _View, target: str, need: int, stage: Mapping[str, int], placed: Set[str]
+) -> list[str] | None:
+    """The least that has to go, or None if the target would not fit even then."""
+    evictable = [view.by_name[name] for name in stage if not view.by_name[name].pinned]
+    evictable.sort(key=lambda resident: _worth(view, target, resident, placed))
+    excess = sum(stage.values()) + need - view.room
+    chosen: list[str] = []
+    for resident in evictable:
+        if excess <= 0:
+            break
+        chosen.append(resident.name)
+        excess -= stage[resident.name]
+    if excess > 0:
+        return None
+    for name in reversed(chosen.copy()):
+        if excess + stage[name] <= 0:
+            chosen.remove(name)
+            excess += stage[name]
+    return chosen
+
+
+def _worth(
+    view: _View, target: str, resident: Resident, placed: Set[str]
+) -> tuple[int, bool, float, str]:
+    """The order of going: the smallest first."""
+    if resident.state is _State.UNKNOWN:
+        step = 0  # it may turn out to hold nothing
+    elif resident.name in placed:
+        step = 5
+    elif resident.state is _State.STARTING and view.idle(resident):
+        step = 1
+    elif view.idle(resident):
+        step = 2
+    else:
+        step = 3 if _may_go(view, target, resident) else 4
+    keep_going = resident.state is not _State.DRAINING
+    return (step, keep_going, resident.last_used_at, resident.name)
+
+
+# 7. Swap
+
+
+def _swap(view: _View, fitted: _Fitted) -> Iterator[Drain | Stop]:
+    """Make the targets' room: what is busy drains, what is not stops as soon as that is of use."""
+    for name, target in fitted.claims.items():
+        resident = view.by_name[name]
+        if not _may_go(view, target, resident):
+            continue
+        if resident.leased > 0:
+            if resident.state is _State.READY:
+                yield Drain(name, target)
+        elif target in fitted.clear:
+            yield Stop(name, "swap", target)
+
+
+# 8. Keep
+
+
+def _keep(view: _View, fitted: _Fitted) -> Iterator[Keep]:
+    """Draining for nobody: wanted again, or what it made room for went away."""
+    for resident in view.gpu:
+        if resident.state is _State.DRAINING:
+            target = fitted.claims.get(resident.name)
+            if target is None or not _may_go(view, target, resident):
+                yield Keep(resident.name)
+
+
+def _unload_idle(view: _View, fitted: _Fitted) -> Iterator[Stop]:
+    """Give memory back that nobody has used for long, swap or no swap."""
+    for resident in view.gpu:
+        if resident.state is not _State.READY or resident.pinned or not view.idle(resident):
+            continue
+        if resident.idle_unload_s is None or fitted.claims.get(resident.name) in fitted.clear:
+            continue
+        used = max(resident.last_used_at, resident.ready_since or 0.0)
+        if view.reached(max(used + resident.idle_unload_s, resident.keep_until or 0.0)):
+            yield Stop(resident.name, "idle")

@@ -1,0 +1,1 @@
+"""The coordinator: decision, queue, loop, recovery."""

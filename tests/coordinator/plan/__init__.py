@@ -1,0 +1,1 @@
+"""The decision and the forecast: examples, properties, mutants."""
