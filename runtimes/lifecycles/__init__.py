@@ -1,0 +1,1 @@
+"""The ways to start, watch and stop an engine; each passes one conformance suite."""
