@@ -1,0 +1,1 @@
+"""The way to an engine, against real sockets."""
