@@ -1,0 +1,156 @@
+"""Random traffic with crashes, cancels, pins, pauses and restarts, as a stateful hypothesis machine."""
+
+import os
+from typing import ClassVar
+
+import hypothesis
+from hypothesis import stateful
+from hypothesis import strategies as st
+
+from coordinator import plan, settings
+from tests.coordinator.plan import world
+
+# A couple of minutes in CI and in `make test-properties`, a few seconds at the desk.
+EXAMPLES = int(os.environ.get("LMG_EXAMPLES") or (2000 if os.environ.get("CI") else 60))
+
+INDEX = st.integers(0, 63)
+
+
+@st.composite
+def engines(draw: st.DrawFn) -> list[world.Engine]:
+    """Two to four runtimes that want the pool, and perhaps a remote endpoint."""
+    made = []
+    for name in "abcd"[: draw(st.integers(2, 4))]:
+        known = draw(st.sampled_from([20, 40, 60, 80, 100]))
+        made.append(
+            world.Engine(
+                name,
+                slots=draw(st.integers(1, 3)),
+                footprint=draw(st.sampled_from([None, known])),
+                learned=draw(st.sampled_from([None, known])),
+                exclusive=draw(st.integers(0, 7)) == 0,
+                idle_unload_s=draw(st.sampled_from([None, 60.0])),
+                load_s=draw(st.integers(1, world.LONGEST_LOAD_S)),
+                stop_s=draw(st.integers(1, world.LONGEST_STOP_S)),
+                settle_s=draw(st.integers(0, world.LONGEST_SETTLE_S)),
+            )
+        )
+    if draw(st.booleans()):
+        made.append(world.Engine("remote", slots=2, gpu_work=False))
+    return made
+
+
+KNOBS = st.builds(
+    settings.Knobs,
+    max_wait_s=st.sampled_from([0.0, 8.0, 32.0]),
+    min_residency_s=st.sampled_from([0.0, 4.0, 16.0]),
+    aging_s=st.sampled_from([0.0, 1.0, 64.0]),
+)
+
+
+class Traffic(stateful.RuleBasedStateMachine):
+    """The world checks each action; the rules here are what can happen to it."""
+
+    decide: ClassVar[world.Decide] = staticmethod(plan.decide)
+
+    @stateful.initialize(engines=engines(), knobs=KNOBS, pool=st.sampled_from([80, 80, 80, None]))
+    def begin(self, engines: list[world.Engine], knobs: settings.Knobs, pool: int | None) -> None:
+        """Open the world."""
+        self.world = world.World(engines, pool, knobs, type(self).decide)
+
+    def engine(self, index: int) -> world.Engine:
+        """Any of the runtimes."""
+        every = list(self.world.engines.values())
+        return every[index % len(every)]
+
+    @stateful.rule(
+        index=INDEX,
+        priority=st.sampled_from([20, 50, 50, 50, 80]),
+        run_s=st.integers(1, world.LONGEST_RUN_S),
+        count=st.integers(1, 3),
+    )
+    def submit(self, index: int, priority: int, run_s: int, count: int) -> None:
+        """Work comes in."""
+        for _ in range(count):
+            self.world.submit(self.engine(index).name, priority, run_s)
+
+    @stateful.rule(seconds=st.integers(0, 24))
+    def pass_time(self, seconds: int) -> None:
+        """Time passes."""
+        self.world.advance(seconds)
+
+    @stateful.rule(index=INDEX, queued=st.booleans())
+    def cancel(self, index: int, queued: bool) -> None:
+        """A client leaves."""
+        names = list(self.world.queue if queued else self.world.running)
+        if names:
+            self.world.cancel(names[index % len(names)])
+
+    @stateful.rule(index=INDEX)
+    def break_engine(self, index: int) -> None:
+        """An engine dies, or does not come up."""
+        engine = self.engine(index)
+        if engine.state is world.State.STARTING:
+            self.world.fail_load(engine)
+        elif engine.gpu_work and engine.state in {world.State.READY, world.State.DRAINING}:
+            self.world.die(engine)
+
+    @stateful.rule(index=INDEX)
+    def pin_or_unpin(self, index: int) -> None:
+        """Somebody wants a runtime to stay, or no longer."""
+        engine = self.engine(index)
+        self.world.disturb()
+        engine.pinned = not engine.pinned
+        self.world.settle()
+
+    @stateful.rule()
+    def pause_or_resume(self) -> None:
+        """Somebody wants the machine for something else, or gives it back."""
+        self.world.disturb()
+        self.world.paused = not self.world.paused
+        self.world.settle()
+
+    @stateful.rule(requeue=st.booleans())
+    def restart(self, requeue: bool) -> None:
+        """The gateway is killed and comes back."""
+        self.world.restart(requeue)
+
+    @stateful.invariant()
+    def memory_fits(self) -> None:
+        """What holds memory fits the pool together."""
+        if hasattr(self, "world"):
+            assert self.world.held() <= self.world.room
+
+    def teardown(self) -> None:
+        """When traffic stops, everything ends."""
+        if not hasattr(self, "world"):
+            return
+        self.world.paused = False
+        for engine in self.world.engines.values():
+            engine.pinned = False
+        self.world.settle()
+        self.world.advance(10 * len(self.world.queue) * self.world.step_s() + 1000)
+        assert not self.world.queue, "somebody waits for ever"
+        assert not self.world.running
+        for engine in self.world.engines.values():
+            assert engine.state in {world.State.STOPPED, world.State.READY}
+            assert engine.state is world.State.STOPPED or engine.idle_unload_s is None
+
+
+def explore(machine: type[Traffic], examples: int, *, shrink: bool = True) -> None:
+    """Run the machine; raises what it finds."""
+    phases = [hypothesis.Phase.explicit, hypothesis.Phase.generate]
+    if shrink:
+        phases += [hypothesis.Phase.reuse, hypothesis.Phase.shrink]
+    stateful.run_state_machine_as_test(
+        machine,
+        settings=hypothesis.settings(
+            max_examples=examples,
+            stateful_step_count=30,
+            deadline=None,
+            database=None,
+            phases=phases,
+            derandomize=not shrink,
+            suppress_health_check=list(hypothesis.HealthCheck),
+        ),
+    )

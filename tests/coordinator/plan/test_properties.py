@@ -1,0 +1,10 @@
+"""What holds for any traffic: see `world` for each promise and `machine` for what can happen."""
+
+import pytest
+
+from tests.coordinator.plan import machine
+
+
+@pytest.mark.timeout(1800)
+def test_the_promises_hold_under_random_traffic() -> None:
+    machine.explore(machine.Traffic, machine.EXAMPLES)
