@@ -1,0 +1,1 @@
+"""Real MCP clients and whole coding agents, driven unattended as child processes."""

@@ -1,0 +1,47 @@
+"""Installs the real clients, each in a folder of its own, pinned, once."""
+
+import argparse
+from pathlib import Path
+
+from tests.conformance import install
+
+AGENTS = install.CACHE / "agents"
+
+NPM: dict[str, dict[str, str]] = {
+    "inspector": {"@modelcontextprotocol/inspector": "2.12.0"},
+    "codex": {"@openai/codex": "0.169.0"},
+    "opencode": {"opencode-ai": "1.18.33"},
+    "claude-code": {"@anthropic-ai/claude-code": "2.1.329"},
+}
+
+PYTHON: dict[str, tuple[str, ...]] = {
+    "openai-agents": ("openai-agents==0.24.0", "mcp==2.3.0"),
+    "langchain-mcp-adapters": ("langchain-mcp-adapters==0.3.2", "mcp==1.30.0"),
+    "pydantic-ai": ("pydantic-ai-slim[mcp,openai]==2.68.0", "fastmcp==4.1.2"),
+    "fastmcp-tasks": ("fastmcp==4.1.2", "fastmcp-tasks==4.1.2"),
+}
+
+
+def program(name: str, command: str) -> Path:
+    """A command line client from npm."""
+    return install.npm_folder(AGENTS / name, NPM[name]) / "node_modules" / ".bin" / command
+
+
+def python(name: str) -> Path:
+    """The interpreter of the environment that a Python client has to itself."""
+    return install.python_folder(AGENTS / name, PYTHON[name])
+
+
+def main() -> None:
+    """Install the named ones, or all."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", default=[*PYTHON, *NPM])
+    for name in parser.parse_args().names:
+        if name in PYTHON:
+            print(name, python(name))
+        else:
+            print(name, install.npm_folder(AGENTS / name, NPM[name]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The MCP surface, over real sockets, in both protocol eras."""

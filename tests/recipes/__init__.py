@@ -1,0 +1,1 @@
+"""Recipes: every file is read, rendered, parsed back and compared."""
