@@ -1,0 +1,211 @@
+"""Finding the right tool: postings find candidates, rapidfuzz repairs words and reranks; pure and deterministic."""
+
+import heapq
+import itertools
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from rapidfuzz import fuzz, process
+
+from catalog import lexicon, postings, reading, text
+
+CANDIDATES = 200
+RERANKED = 40
+NAME_COVERAGE = 0.43
+QUERY_COVERAGE = 1.2
+FUZZY = 0.6
+ACTION_MATCH = 0.06
+ACTION_CLASH = 0.15
+ADJACENT = 0.4
+FRAGMENT = 0.3
+SHORTEST_FRAGMENT = 4
+LONGEST_FRAGMENT = 40
+MOST_FRAGMENTS = 60
+ALIKE_FROM = 70
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One tool that answers a query, by its position in the entries the index was built of."""
+
+    tool: int
+    score: float
+    why: str
+
+
+class Index:
+    """An immutable index; `search` may run in any thread."""
+
+    def __init__(self, entries: Sequence[postings.Entry], words: lexicon.Lexicon) -> None:
+        self._postings = postings.build(entries)
+        self._words = words
+        self._reader = reading.Reader(self._postings, words)
+        self._exact: dict[str, list[int]] = {}
+        for tool, names in enumerate(self._postings.names):
+            for form in {names.glued, names.glued_full}:
+                self._exact.setdefault(form, []).append(tool)
+        self._actions = [_action(names.name, words) for names in self._postings.names]
+        self._scroll = "\n".join(names.glued_full for names in self._postings.names)
+        self._starts = list(
+            itertools.accumulate(
+                (len(names.glued_full) + 1 for names in self._postings.names), initial=0
+            )
+        )
+
+    def __len__(self) -> int:
+        return len(self._postings.names)
+
+    def search(
+        self, query: str, limit: int = 8, allow: Callable[[int], bool] | None = None
+    ) -> list[Hit]:
+        question = self._reader.read(query)
+        scores = self._score(question.groups)
+        self._add_fragments(query, scores)
+        exact = self._named(query)
+        if allow is not None:
+            scores = {tool: score for tool, score in scores.items() if allow(tool)}
+            exact = [tool for tool in exact if allow(tool)]
+        best = heapq.nlargest(CANDIDATES, scores.items(), key=lambda pair: (pair[1], -pair[0]))
+        ranked = self._rerank(question, self._covered(question, best))
+        place = {tool: score for score, tool in ranked}
+        exact.sort(key=lambda tool: (-place.get(tool, 0.0), tool))
+        ordered = [*exact, *(tool for _, tool in ranked if tool not in set(exact))][:limit]
+        return [
+            Hit(
+                tool,
+                place.get(tool, 0.0),
+                "exact name" if tool in exact else self._why(question, tool),
+            )
+            for tool in ordered
+        ]
+
+    def _score(self, groups: Sequence[reading.Group]) -> dict[int, float]:
+        scores: dict[int, float] = {}
+        get = scores.get
+        held = self._postings
+        for group in groups:
+            if len(group.terms) == 1:
+                number, weight = group.terms[0]
+                weight *= group.weight
+                for tool, impact in zip(held.tools[number], held.impacts[number], strict=True):
+                    scores[tool] = get(tool, 0.0) + weight * impact
+                continue
+            strongest: dict[int, float] = {}
+            seen = strongest.get
+            for number, weight in group.terms:
+                weight *= group.weight
+                for tool, impact in zip(held.tools[number], held.impacts[number], strict=True):
+                    score = weight * impact
+                    if score > seen(tool, 0.0):
+                        strongest[tool] = score
+            for tool, score in strongest.items():
+                scores[tool] = get(tool, 0.0) + score
+        return scores
+
+    def _covered(
+        self, question: reading.Question, best: Iterable[tuple[int, float]]
+    ) -> list[tuple[float, int]]:
+        """Weigh each candidate by how much of the query it answers and how much of its name was asked for."""
+        holds = self._postings.holds
+        whole = sum(group.mass for group in question.groups) or 1.0
+        covered: list[tuple[float, int]] = []
+        for tool, score in best:
+            met = 0.0
+            for group in question.groups:
+                for number, weight in group.terms:
+                    if holds(number, tool):
+                        met += group.mass * weight
+                        break
+            name = self._postings.names[tool].name
+            asked = sum(question.asked.get(term, 0.0) for term in name) / (len(name) or 1)
+            factor = (1 + NAME_COVERAGE * asked) * (1 + QUERY_COVERAGE * met / whole)
+            covered.append((score * factor, tool))
+        covered.sort(key=lambda pair: (-pair[0], pair[1]))
+        return covered
+
+    def _rerank(
+        self, question: reading.Question, covered: list[tuple[float, int]]
+    ) -> list[tuple[float, int]]:
+        if not covered:
+            return []
+        top = covered[0][0]
+        head: list[tuple[float, int]] = []
+        for score, tool in covered[:RERANKED]:
+            names = self._postings.names[tool]
+            alike = 0.6 * fuzz.token_sort_ratio(
+                question.text, names.name_text
+            ) + 0.4 * fuzz.token_set_ratio(question.text, names.full_text)
+            score += FUZZY * top * alike / 100
+            score *= self._agreement(question, tool)
+            head.append((score, tool))
+        head.sort(key=lambda pair: (-pair[0], pair[1]))
+        return head + covered[RERANKED:]
+
+    def _agreement(self, question: reading.Question, tool: int) -> float:
+        """More where the tool's verb is the one asked for and words stand together as they did in the query."""
+        factor = 1.0
+        mine = self._actions[tool]
+        if question.actions and mine:
+            factor += ACTION_MATCH if mine & question.actions else -ACTION_CLASH
+        if question.pairs:
+            sequence = self._postings.sequences[tool]
+            neighbours = set(itertools.pairwise(sequence))
+            together = sum(pair in neighbours for pair in question.pairs)
+            factor += ADJACENT * together / len(question.pairs)
+        return factor
+
+    def _named(self, query: str) -> list[int]:
+        """The tools that the query names exactly, however it is spelt or qualified."""
+        glued = text.glue(query)
+        named = list(self._exact.get(glued, ()))
+        if glued.startswith("mcp"):
+            named += self._exact.get(glued.removeprefix("mcp"), ())
+        return list(dict.fromkeys(named))
+
+    def _add_fragments(self, query: str, scores: dict[int, float]) -> None:
+        """Lift tools whose glued name holds the glued query; with no candidates at all, the most alike names."""
+        glued = text.glue(query)
+        if not SHORTEST_FRAGMENT <= len(glued) <= LONGEST_FRAGMENT:
+            return
+        top = max(scores.values(), default=1.0)
+        holding = self._holding(glued)
+        for tool in holding:
+            scores[tool] = scores.get(tool, 0.0) + FRAGMENT * top
+        if not scores:
+            near = process.extract(
+                glued,
+                self._scroll.split("\n"),
+                scorer=fuzz.partial_ratio,
+                score_cutoff=ALIKE_FROM,
+                limit=RERANKED,
+            )
+            scores.update({tool: alike / 100 for _, alike, tool in near})
+
+    def _holding(self, glued: str) -> list[int]:
+        found: list[int] = []
+        place = self._scroll.find(glued)
+        while place >= 0 and len(found) <= MOST_FRAGMENTS:
+            tool = bisect_right(self._starts, place) - 1
+            found.append(tool)
+            place = self._scroll.find(glued, self._starts[tool + 1])
+        return found if len(found) <= MOST_FRAGMENTS else []
+
+    def _why(self, question: reading.Question, tool: int) -> str:
+        """The words of the query that this tool answers, a repaired one with what it was read as."""
+        met: list[str] = []
+        for group in question.groups:
+            for number, _ in group.terms:
+                if self._postings.holds(number, tool):
+                    met.append(group.said)
+                    break
+        return " ".join(dict.fromkeys(met))
+
+
+def _action(name: Sequence[str], words: lexicon.Lexicon) -> frozenset[str]:
+    """The kind of the first verb in a tool's name."""
+    for term in name:
+        kinds = words.actions.get(term)
+        if kinds:
+            return kinds
+    return frozenset()
