@@ -218,9 +218,9 @@ class Journal:
             await self._set_sync(full=True)
             await self._database.begin()
             errand.result = await errand.work(self._database)
-            failpoints.reach("errand.before_commit")
+            failpoints.reach("store_errand_before_commit")
             await self._database.commit()
-            failpoints.reach("errand.after_commit")
+            failpoints.reach("store_errand_after_commit")
             self._set_health(None)
         except Exception as error:  # noqa: BLE001 - handed to the caller, whatever it is
             await self._undo()
@@ -232,6 +232,7 @@ class Journal:
     async def _write_group(self, group: Group) -> None:
         """One transaction for all of it; entry by entry only if one of them cannot be applied."""
         if self._encoder is None:
+            _log.error("%d changes came before take_over() and were not written", len(group))
             self._fail(group, RuntimeError("take_over() comes before the first change"))
             return
         try:
@@ -246,7 +247,7 @@ class Journal:
 
     async def _transaction(self, encoder: writing.Encoder, group: Group) -> None:
         batch = encoder.batch(change for entry in group for change in entry.changes)
-        failpoints.reach("write.before_begin")
+        failpoints.reach("store_before_begin")
         try:
             await self._set_sync(full=any(isinstance(entry, Commit) for entry in group))
             await self._database.begin()
@@ -254,9 +255,9 @@ class Journal:
                 # Nothing to write: find out whether writing works again.
                 await writing.touch(self._database, encoder.epoch)
             await writing.apply(self._database, batch)
-            failpoints.reach("write.before_commit")
+            failpoints.reach("store_before_commit")
             await self._database.commit()
-            failpoints.reach("write.after_commit")
+            failpoints.reach("store_after_commit")
         except Exception:
             await self._undo()
             raise

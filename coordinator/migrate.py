@@ -6,6 +6,8 @@ import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
+from anyio import to_thread
+
 from coordinator import connection, failpoints, refusals
 
 BACKUPS_KEPT = 2
@@ -40,7 +42,7 @@ async def migrate(database: connection.Database, path: Path, steps: tuple[Migrat
     if version > 0 and missing:
         await _back_up(database, path, version)
     for step in missing:
-        failpoints.reach("migrate.before_step")
+        failpoints.reach("migrate_before_step")
         try:
             await database.script(
                 f"BEGIN IMMEDIATE;\n{step.sql}\nPRAGMA user_version = {step.version};\nCOMMIT;"
@@ -48,15 +50,18 @@ async def migrate(database: connection.Database, path: Path, steps: tuple[Migrat
         except sqlite3.Error:
             await database.rollback()
             raise
-        failpoints.reach("migrate.after_step")
+        failpoints.reach("migrate_after_step")
 
 
-def refuse_newer(path: Path, version: int, steps: tuple[Migration, ...]) -> None:
+async def refuse_newer(
+    database: connection.Database, path: Path, steps: tuple[Migration, ...]
+) -> None:
     """Raise `StateTooNew` for a schema of a release to come: we would not understand what it means."""
-    newest = steps[-1].version
+    version, newest = int(await database.value("PRAGMA user_version")), steps[-1].version
     if version > newest:
         backup = backup_path(path, newest)
-        raise refusals.StateTooNew(path, version, newest, backup if backup.exists() else None)
+        there = await to_thread.run_sync(backup.exists)
+        raise refusals.StateTooNew(path, version, newest, backup if there else None)
 
 
 def backup_path(path: Path, version: int) -> Path:
@@ -66,20 +71,25 @@ def backup_path(path: Path, version: int) -> Path:
 
 async def _back_up(database: connection.Database, path: Path, version: int) -> None:
     unfinished = path.with_name(f"{path.name}.backup-unfinished")
-    unfinished.unlink(missing_ok=True)
-    os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    await to_thread.run_sync(_create_empty, unfinished)
     async with connection.connect(unfinished, "rw") as target:
         await database.backup_to(target)
-    failpoints.reach("migrate.before_backup_named")
-    unfinished.replace(backup_path(path, version))
-    _forget_old_backups(path)
+    failpoints.reach("migrate_before_backup_named")
+    await to_thread.run_sync(_keep_backup, unfinished, backup_path(path, version))
 
 
-def _forget_old_backups(path: Path) -> None:
-    def version_of(backup: Path) -> int:
-        number = backup.suffix.removeprefix(".schema-")
-        return int(number) if number.isdigit() else -1
+def _create_empty(unfinished: Path) -> None:
+    unfinished.unlink(missing_ok=True)
+    os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
-    backups = sorted(path.parent.glob(f"{path.name}.schema-*"), key=version_of)
+
+def _keep_backup(unfinished: Path, backup: Path) -> None:
+    unfinished.replace(backup)
+    backups = sorted(backup.parent.glob(f"{backup.stem}.schema-*"), key=_version_of)
     for old in backups[:-BACKUPS_KEPT]:
         old.unlink()
+
+
+def _version_of(backup: Path) -> int:
+    number = backup.suffix.removeprefix(".schema-")
+    return int(number) if number.isdigit() else -1

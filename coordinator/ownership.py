@@ -2,8 +2,6 @@
 
 import fcntl
 import os
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 
 from coordinator import errors
@@ -11,42 +9,35 @@ from coordinator import errors
 LOCK_NAME = "queue.lock"
 
 
-@contextmanager
-def hold(state_dir: Path) -> Generator[None]:
-    """Own the directory for the length of the block, or raise `OwnedElsewhere` at once.
+def take(state_dir: Path) -> int:
+    """Own the directory until the descriptor that is returned is closed, or raise `OwnedElsewhere` at once.
 
     The file stays behind: removing it while somebody waits for it would let two of us in. Its text is
     only for people; the lock is what counts.
     """
-    descriptor = _lock(state_dir)
-    try:
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _lock(state_dir: Path) -> int:
     path = state_dir / LOCK_NAME
     while True:
         # Not inherited by engines: Python opens every descriptor close-on-exec.
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            pid = _pid_in(descriptor)
+            _lock(descriptor, state_dir)
+            # Somebody may have removed the file between our opening and our locking it.
+            if _is_still_at(descriptor, path):
+                _say_who(descriptor)
+                return descriptor
+        except BaseException:
             os.close(descriptor)
-            raise errors.OwnedElsewhere(str(state_dir), pid) from None
-        if _is_still_at(descriptor, path):
-            return descriptor
-        # Somebody removed the file between our opening and our locking it.
+            raise
         os.close(descriptor)
 
 
-def _pid_in(descriptor: int) -> int | None:
-    text = os.pread(descriptor, 32, 0).strip()
-    return int(text) if text.isdigit() else None
+def _lock(descriptor: int, state_dir: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        text = os.pread(descriptor, 32, 0).strip()
+        pid = int(text) if text.isdigit() else None
+        raise errors.OwnedElsewhere(str(state_dir), pid) from None
 
 
 def _is_still_at(descriptor: int, path: Path) -> bool:
@@ -55,3 +46,8 @@ def _is_still_at(descriptor: int, path: Path) -> bool:
     except FileNotFoundError:
         return False
     return os.path.samestat(os.fstat(descriptor), there)
+
+
+def _say_who(descriptor: int) -> None:
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)

@@ -4,7 +4,8 @@ CoordinatorError
 ├── StateUnusable      state_unusable (at start only; nothing was written)
 │   ├── StateDamaged   state_damaged
 │   ├── StateTooNew    state_too_new
-│   └── StateReadOnly  state_read_only
+│   ├── StateReadOnly  state_read_only
+│   └── StateNotOpened state_not_opened
 └── ChangeRefused      change_refused
     └── KeyTaken       key_taken
 """
@@ -51,6 +52,18 @@ class StateReadOnly(StateUnusable):
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(
             f"{path} cannot be written ({reason}); give this user the right to, or set `state_dir`"
+        )
+        self.path, self.reason = path, reason
+
+
+class StateNotOpened(StateUnusable):
+    """The disk is full, broken, or somebody else holds the database's lock."""
+
+    code = "state_not_opened"
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(
+            f"{path} cannot be opened ({reason}); free disk space, close other programs that use it"
         )
         self.path, self.reason = path, reason
 

@@ -85,7 +85,7 @@ class Pruner:
         for sweep in SWEEPS:
             while batch := _fitting(await self.reading.rows(sweep.find, values)):
                 gone = await self.journal.errand(_Drop(sweep.drop, batch, self.epoch))
-                failpoints.reach("prune.after_batch")
+                failpoints.reach("prune_after_batch")
                 if sweep.drop == DROP_WORK:
                     dropped += gone
                 await anyio.sleep(PAUSE_S)

@@ -95,8 +95,8 @@ class Store:
 
     async def take_over(self) -> rows.Recovered:
         """Begin a new epoch and put the rows that the last owner left in order."""
-        recovered = await self._journal.errand(takeover.TakeOver(NODE, self._wall()))
-        self._journal.own(await takeover.encoder(self._opened.reading, recovered.epoch, NODE))
+        recovered, encoder = await self._journal.errand(takeover.TakeOver(NODE, self._wall()))
+        self._journal.own(encoder)
         self._epoch = recovered.epoch
         await self._tally.load(self._opened.reading, self._wall())
         return recovered

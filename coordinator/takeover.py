@@ -51,18 +51,21 @@ class TakeOver:
     node: str
     now: float
 
-    async def __call__(self, database: connection.Database) -> rows.Recovered:
-        """Take the rows over; everything in it is undone if anything fails."""
+    async def __call__(
+        self, database: connection.Database
+    ) -> tuple[rows.Recovered, writing.Encoder]:
+        """Take the rows over, and return what writes under the new epoch; all undone if anything fails."""
         values = {"now": self.now, "node": self.node, "pid": os.getpid(), "message": MESSAGE}
         epoch = int(await database.value(NEW_EPOCH, values))
-        failpoints.reach("takeover.after_epoch")
+        failpoints.reach("takeover_after_epoch")
         await database.run_many(FINISH_CANCELS, [values])
         interrupted = await database.run_many(INTERRUPT, [values])
         given_back = await database.run_many(GIVE_BACK, [values])
-        failpoints.reach("takeover.after_rows")
+        failpoints.reach("takeover_after_rows")
         await database.run_many(RECORD_UNKNOWN, [values])
         await database.run_many(FORGET_STATES, [values])
-        return rows.Recovered(
+        encoder = writing.Encoder(epoch, self.node, await reading.samples(database))
+        recovered = rows.Recovered(
             epoch=epoch,
             next_seq=int(await database.value(LAST_SEQ) or 0) + 1,
             queued=await reading.queued(database),
@@ -72,8 +75,4 @@ class TakeOver:
             interrupted=interrupted,
             given_back=given_back,
         )
-
-
-async def encoder(database: connection.Database, epoch: int, node: str) -> writing.Encoder:
-    """What turns this owner's changes into statements."""
-    return writing.Encoder(epoch, node, await reading.samples(database))
+        return recovered, encoder
