@@ -1,0 +1,28 @@
+"""What the gateway promises, one sentence each; every promise has a test that claims it, and no test claims another."""
+
+REQUIREMENTS = {
+    "up-serves-a-real-model": "A fresh machine gets an answer from a real engine with one command and no configuration.",
+    "cli-is-light": "`lmg --help` and `lmg status` import neither mcp nor fastmcp and take little CPU.",
+    "bad-config-starts-nothing": "A bad configuration exits 4 with one line that says where and what to do.",
+    "layers-hold": "A package imports only from the rows below its own, and decisions import no clock and no I/O.",
+    "guard-is-outermost": "No route, its own 404s included, is reached with a foreign Host or Origin.",
+    "admitted-once": "Acknowledged stored work is on disk and ends exactly once.",
+    "never-twice-at-once": "No stored work runs twice at the same time, whatever is killed when.",
+    "queue-survives-kill": "Queued stored work runs after kill -9 and a restart.",
+    "fifo-in-rank": "Work of equal priority for one runtime runs in order of admission.",
+    "higher-priority-first": "Higher priority runs first, and waiting earns priority.",
+    "nobody-starves": "Nobody waits longer than the bound that the knobs imply.",
+    "running-is-never-cut": "A swap never interrupts running work.",
+    "residents-fit": "The footprints of everything that holds memory fit the pool.",
+    "cancel-frees-at-once": "A cancel at any moment frees its slot, and the engine stops.",
+    "client-gone-frees-at-once": "A client that leaves frees its place or its slot, in every phase.",
+    "load-failure-is-told": "A failed load is told to all its waiters at once, with exit code, class and log tail.",
+    "one-breaker": "A runtime that fails is started once a back-off, however many wait for it.",
+    "one-owner": "A second gateway on the same state exits naming the first; a stale owner writes nothing.",
+    "disk-full-loses-nothing": "A full disk refuses new work with a clear error, running streams finish, and nothing needs a restart.",
+    "idempotent-submit": "One key and body is one job; the same key with another body is refused.",
+    "dead-engine-is-no-answer": "An engine that dies in mid-stream never looks like a finished answer.",
+    "unknown-model-is-404": "An unknown model is refused with the nearest names, never answered by another.",
+    "drain-on-stop": "SIGTERM lets running work end, keeps stored work, and leaves no process behind.",
+    "no-orphans": "Whatever kills the gateway, the next one adopts or reaps what it left.",
+}
