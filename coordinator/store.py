@@ -62,7 +62,7 @@ class Store:
 
         Raises `OwnedElsewhere` or a `refusals.StateUnusable`, and has changed nothing then.
         """
-        failure: Exception | None = None
+        failure: BaseException | None = None
         async with opening.open_state(state_dir) as opened:
             store = cls(opened, settings_, wall)
             await store._tally.load(opened.reading, wall())
@@ -70,7 +70,8 @@ class Store:
                 tasks.start_soon(store._journal.run)
                 try:
                     yield store
-                except Exception as error:  # noqa: BLE001 - raised again below, outside the task group
+                except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001
+                    # Raised again below, where the task group does not wrap it.
                     failure = error
                 finally:
                     await store._journal.close()
