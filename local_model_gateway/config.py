@@ -6,17 +6,13 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import pydantic
-from pydantic import ConfigDict, Field, SecretStr
+from pydantic import Field, SecretStr
 
 from local_model_gateway import config_problems, config_reader, exposure, paths
 from local_model_gateway.errors import ConfigError, Problem
-from local_model_gateway.pending import (
-    BrokerSettings,
-    Duration,
-    RuntimeSettings,
-    ServerSettings,
-    Size,
-)
+from local_model_gateway.pending import BrokerSettings, ServerSettings
+from runtimes.settings import RuntimeSettings, Section
+from runtimes.units import Duration, Size
 
 BUILT_IN = b"""\
 version: 1
@@ -27,14 +23,6 @@ runtimes:
 """What runs when no configuration exists: a model that answers at once and knows nothing."""
 
 
-class Section(pydantic.BaseModel):
-    """Strict: an unknown key is an error, and nothing is converted silently."""
-
-    model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True
-    )
-
-
 class Server(Section):
     """The one address that everything is reached at."""
 
@@ -42,7 +30,7 @@ class Server(Section):
     """Where to listen. Anything but loopback needs `keys`."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8787
     """0 takes any free port; `lmg status` finds it."""
-    keys: dict[str, SecretStr] = {}
+    keys: dict[str, SecretStr] = Field(default_factory=dict)
     """Name → key, best as `${env:…}` or `${file:…}`. When there is one, every route but `/health` asks for it."""
     allowed_hosts: tuple[str, ...] = ()
     """More `Host` values to answer to, such as `gateway.lan:8787`; loopback names are always known."""
@@ -117,9 +105,9 @@ class Config(Section):
     queue: Queue = Queue()
     scheduling: Scheduling = Scheduling()
     pool: Pool = Pool()
-    runtimes: dict[str, RuntimeSettings] = {}
+    runtimes: dict[str, RuntimeSettings] = Field(default_factory=dict)
     """Name → engine. The name is also what clients ask for."""
-    mcp_servers: dict[str, ServerSettings] = {}
+    mcp_servers: dict[str, ServerSettings] = Field(default_factory=dict)
     """Name → downstream MCP server, started only when one of its tools is called."""
     broker: BrokerSettings = BrokerSettings()
     history: Duration = 7 * 86400.0

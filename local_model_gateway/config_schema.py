@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 
 from local_model_gateway import paths
 from local_model_gateway.config import Config
-from local_model_gateway.pending import Duration, Size
+from runtimes.units import Duration, Size
 
 DOCS = Path(__file__).parent.parent / "docs"
 SCHEMA_FILE = "config.schema.json"
