@@ -115,6 +115,7 @@ class Plan:
 
 
 _State = runtime_state.RuntimeState
+_LEAVING = frozenset({_State.STOPPING, _State.SETTLING})
 
 Ranked = tuple[float, int, Waiting]
 """A queued item behind what it is compared by; the sequence number is unique, so nothing compares items."""
@@ -154,11 +155,8 @@ def rank(queue: Iterable[Waiting], knobs: settings.Knobs) -> dict[str, list[Rank
     newest: dict[int, float] = {}
     lines: dict[str, list[Ranked]] = {}
     for item in sorted(queue, key=operator.attrgetter("seq")):
-        priority = item.priority
-        since = newest.get(priority, item.enqueued_at)
-        if item.enqueued_at > since:
-            since = item.enqueued_at
-        newest[priority] = since
+        priority, at = item.priority, item.enqueued_at
+        since = newest[priority] = max(newest.get(priority, at), at)
         # Priority plus (now - since) / aging, turned round and without `now`, which all have in common.
         key = (since * per_s - priority, item.seq, item)
         lines.setdefault(item.runtime, []).append(key)
@@ -198,14 +196,6 @@ class _View:
         if not self.known or resident.exclusive or resident.footprint_bytes is None:
             return self.room
         return min(resident.footprint_bytes, self.room)
-
-    def leaves(self, name: str) -> bool:
-        """Whether its memory comes back without our doing."""
-        return self.by_name[name].state in (_State.STOPPING, _State.SETTLING)
-
-    def stopped(self, name: str) -> bool:
-        """Whether it can be started."""
-        return self.by_name[name].state is _State.STOPPED
 
     def idle(self, resident: Resident) -> bool:
         """Whether it runs nothing and nobody waits for it."""
@@ -254,9 +244,7 @@ def _targets(view: _View) -> list[str]:
 def _bars(view: _View, target: str, resident: Resident, behind: Ranked | None) -> bool:
     """Whether `resident` may not admit `behind` (None: whatever comes next) because of the target's item."""
     ahead = view.heads[target]
-    if behind is not None and behind < ahead:
-        return False
-    if not _dwelled(view, resident):
+    if (behind is not None and behind < ahead) or not _dwelled(view, resident):
         return False
     if behind is not None and ahead[2].priority > behind[2].priority:
         return True
@@ -302,7 +290,7 @@ class _Fitted:
 def _fit(view: _View, targets: Iterable[str]) -> _Fitted:
     """Give each target a place, best-ranked first, as if those before it had theirs already."""
     holds = {r.name: view.need(r) for r in view.gpu if runtime_state.holds_memory(r.state)}
-    stage = {name: size for name, size in holds.items() if not view.leaves(name)}
+    stage = {n: size for n, size in holds.items() if view.by_name[n].state not in _LEAVING}
     held, peak = sum(holds.values()), sum(stage.values())
     claims: dict[str, str] = {}
     clear: set[str] = set()
@@ -312,12 +300,14 @@ def _fit(view: _View, targets: Iterable[str]) -> _Fitted:
         placed.add(target)
         if target in stage:  # loading, or kept: it has its place
             continue
-        need = view.need(view.by_name[target])
+        resident = view.by_name[target]
+        need = view.need(resident)
         victims = _victims(view, target, need, stage, placed)
         if victims is None:  # only what is pinned is in its way
             continue
         # Room now, and still room when those ahead of it have got theirs.
-        if view.stopped(target) and not victims and max(held, peak) + need <= view.room:
+        fits = not victims and max(held, peak) + need <= view.room
+        if fits and resident.state is _State.STOPPED:
             starts.append(target)
             held, peak = held + need, peak + need
         if all(v not in placed and _may_go(view, target, view.by_name[v]) for v in victims):
@@ -361,10 +351,8 @@ def _worth(
         step = 0  # it may turn out to hold nothing
     elif resident.name in placed:
         step = 5
-    elif resident.state is _State.STARTING and view.idle(resident):
-        step = 1
     elif view.idle(resident):
-        step = 2
+        step = 1 if resident.state is _State.STARTING else 2
     else:
         step = 3 if _may_go(view, target, resident) else 4
     keep_going = resident.state is not _State.DRAINING
@@ -383,7 +371,7 @@ def _swap(view: _View, fitted: _Fitted) -> Iterator[Drain | Stop]:
         if resident.leased > 0:
             if resident.state is _State.READY:
                 yield Drain(name, target)
-        elif target in fitted.clear:
+        elif target in fitted.clear or resident.state is _State.STARTING:
             yield Stop(name, "swap", target)
 
 

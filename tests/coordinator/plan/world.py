@@ -402,6 +402,12 @@ class World:
         assert not self.paused, "started while paused"
         assert self.waiting_for(engine.name), "started for nobody"
         assert engine.retry_at is None or engine.retry_at <= self.now, "did not back off"
+        if any(other.pinned for other in self.engines.values()):
+            return
+        mine = self.waiting_for(engine.name)
+        for target in self.targets():
+            if target.runtime != engine.name and all(self.ahead(target, own) for own in mine):
+                assert self.meet(engine, self.engines[target.runtime]), "took a better one's room"
 
     def _check_leave(self, engine: Engine) -> None:
         assert engine.gpu_work
