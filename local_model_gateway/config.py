@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 import pydantic
 from pydantic import Field, SecretStr
 
+from broker.settings import BrokerSettings, ServerSettings
 from local_model_gateway import config_problems, config_reader, exposure, paths
 from local_model_gateway.errors import ConfigError, Problem
-from local_model_gateway.pending import BrokerSettings, ServerSettings
 from runtimes.settings import RuntimeSettings, Section
 from runtimes.units import Duration, Size
 
@@ -126,8 +126,14 @@ class Config(Section):
     @property
     def secrets(self) -> frozenset[str]:
         """Every value that may not be printed: keys, and what came from the environment or a file."""
-        keys = {key.get_secret_value() for key in self.server.keys.values()}
-        return frozenset(self._document.secrets | keys)
+        found = set(self._document.secrets)
+        found |= {key.get_secret_value() for key in self.server.keys.values()}
+        found |= {
+            runtime.api_key.get_secret_value()
+            for runtime in self.runtimes.values()
+            if runtime.api_key is not None
+        }
+        return frozenset(found.union(*(one.secrets() for one in self.mcp_servers.values())))
 
     @property
     def written(self) -> Mapping[config_reader.KeyPath, str]:

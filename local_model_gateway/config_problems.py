@@ -1,5 +1,6 @@
 """Validation errors as one line each: what is wrong, where it is written, and what to write instead."""
 
+import dataclasses
 import difflib
 import types
 import typing
@@ -34,6 +35,7 @@ _EXPECTED: Mapping[str, str] = {
 # Of several branches of a union that all refused, the one whose message helps most.
 _HELPFUL = ("value_error", "extra_forbidden", "missing", "literal_error", "enum")
 
+_SECRETIVE = frozenset({"keys", "api_key", "bearer", "env", "headers", "key", "token", "password"})
 _NOTHING = object()
 
 
@@ -47,7 +49,7 @@ def explain(
         if path not in by_path or _rank(details) < _rank(by_path[path]):
             by_path[path] = details
     problems = [
-        _problem(details, path, document, model)
+        _without_secrets(_problem(details, path, document, model), document)
         for path, details in by_path.items()
         # A union reports its member types once more on the way; the innermost place is the one meant.
         if not any(other != path and other[: len(path)] == path for other in by_path)
@@ -93,6 +95,13 @@ def named(path: KeyPath) -> str:
     return text or "the configuration"
 
 
+def _without_secrets(problem: Problem, document: Document) -> Problem:
+    message = problem.message
+    for secret in document.secrets:
+        message = message.replace(secret, "[redacted]")
+    return dataclasses.replace(problem, message=message)
+
+
 def _problem(
     details: ErrorDetails, path: KeyPath, document: Document, model: type[pydantic.BaseModel]
 ) -> Problem:
@@ -111,6 +120,8 @@ def _problem(
         # A rule of the whole section speaks for itself; a value needs its name in front.
         return at(document, path, f"{named(path)}: {reason}", "")
     value = shown if shown is not None else _shown(details["input"])
+    if shown is None and _SECRETIVE.intersection(path):
+        value = "what is written there"
     context = details.get("ctx", {})
     if kind in _EXPECTED:
         expected = _EXPECTED[kind].format(**context)

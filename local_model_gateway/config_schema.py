@@ -12,9 +12,10 @@ from typing import Any
 import pydantic
 from pydantic.fields import FieldInfo
 
+from broker import settings as broker_settings
 from local_model_gateway import paths
 from local_model_gateway.config import Config
-from runtimes.units import Duration, Size
+from runtimes import units
 
 DOCS = Path(__file__).parent.parent / "docs"
 SCHEMA_FILE = "config.schema.json"
@@ -146,9 +147,9 @@ def _type_name(part: Any, field: FieldInfo) -> str:  # Any: a type expression
     origin, arguments = typing.get_origin(part), typing.get_args(part)
     if origin is typing.Literal:
         return " or ".join(f"`{value}`" for value in arguments)
-    for name, kind in (("duration", Duration), ("size", Size)):
-        if any(mark in marks for mark in typing.get_args(kind)[1:]):
-            return name
+    for mark in marks:
+        if mark in _UNITS:
+            return _UNITS[mark]
     if origin is typing.Annotated:
         return _type_name(arguments[0], field)
     if origin in _CONTAINERS:
@@ -156,6 +157,17 @@ def _type_name(part: Any, field: FieldInfo) -> str:  # Any: a type expression
     return _NAMES.get(part, getattr(part, "__name__", str(part)).lower())
 
 
+# The broker has durations and sizes of its own, with other limits.
+_UNITS = {
+    mark: name
+    for name, kinds in (
+        ("duration", (units.Duration, broker_settings.Duration)),
+        ("size", (units.Size, broker_settings.Size)),
+    )
+    for kind in kinds
+    for mark in typing.get_args(kind)
+    if isinstance(mark, pydantic.BeforeValidator)
+}
 _CONTAINERS = {tuple: "list", list: "list", frozenset: "list", dict: "map"}
 _NAMES: dict[Any, str] = {  # Any: a type
     str: "text",

@@ -160,7 +160,12 @@ def _console(redactor: Redactor, form: str) -> logging.Handler:
 
 
 def _worth_a_line(record: logging.LogRecord) -> bool:
-    return not (record.name.startswith("uvicorn") and str(record.msg).startswith(_CLIENTS_FAULT))
+    if not record.name.startswith("uvicorn"):
+        return True
+    error = record.exc_info[1] if record.exc_info else None
+    # Answers that were cut off at the end of the drain are no failure of the application.
+    cut_off = error is not None and type(error).__name__ == "CancelledError"
+    return not cut_off and not str(record.msg).startswith(_CLIENTS_FAULT)
 
 
 def _word(value: Value) -> str:
