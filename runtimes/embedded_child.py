@@ -114,7 +114,7 @@ def _parameters(xllamacpp: Any, asked: argparse.Namespace) -> Any:  # Any: the l
     made.model_alias = {asked.alias}
     made.endpoint_metrics = made.endpoint_slots = True
     made.endpoint_props = False
-    if key := os.environ.get("LMG_ENGINE_KEY"):
+    if key := os.environ.get("LMG_RUNTIME_NONCE"):
         # Without one the server lets any web page of this machine's browser in.
         made.api_keys = [key]
     _put(made, False, "ui", "webui")

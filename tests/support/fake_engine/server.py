@@ -220,7 +220,7 @@ async def _serve(engine: Engine) -> None:
     print(f"listening on {knobs.host}:{listening.sockets[0].getsockname()[1]}", flush=True)
     ended = asyncio.ensure_future(engine.ended())
     # A load that raised must not look like a load that hangs.
-    await asyncio.wait({ended, load}, return_when=asyncio.FIRST_EXCEPTION)
+    await asyncio.wait({ended, load}, return_when=asyncio.FIRST_COMPLETED)
     if load.done() and not load.cancelled():
         load.result()
     await ended

@@ -1,0 +1,267 @@
+"""An engine that is a process of ours: spawned, watched, and ended with all its descendants."""
+
+import logging
+import secrets
+import time
+from collections.abc import Callable, Iterable
+
+import anyio
+from anyio import to_thread
+
+from runtimes import base, engine_log, health, launch, process, process_tree, race
+from runtimes.settings import EngineRecipe
+
+log = logging.getLogger(__name__)
+
+FIRST_LOOK_S, SLOWEST_LOOK_S = 0.05, 0.5
+LOOK_TIMEOUT_S = 5.0
+WRONG_MODEL_S = 10.0  # some engines list their model a moment after they say that they are ready
+ABORT_GRACE_S = 5.0  # an engine that nobody wants any more has no work to finish
+WATCH_S = 1.0
+MOVED_BYTES = 4 << 20  # less is noise, not a load that goes on
+
+Measure = Callable[[Iterable[int]], int | None]
+Outcome = base.Running | launch.Unstartable
+
+
+class ProcessLifecycle:
+    """`base.Lifecycle` for engines that we spawn."""
+
+    def __init__(
+        self,
+        spec: base.RuntimeSpec,
+        recipe: EngineRecipe,
+        how: launch.Launch,
+        places: launch.Places,
+        *,
+        port: int | None = None,
+        measure: Measure = process_tree.resident_bytes,
+    ) -> None:
+        self._spec, self._recipe, self._how, self._port = spec, recipe, how, port
+        self._measure = measure
+        self._log = engine_log.EngineLog(places.logs / f"{spec.name}.log", recipe, places.redact)
+        self._child: process.Child | None = None
+        self._used: int | None = None
+
+    async def look(self, known: base.ProcessRecord | None) -> base.Running | None:
+        """Adopt the healthy engine that `known` describes, or reap what is left of it."""
+        if known is None:
+            return None
+        child = await process.Child.find(known)
+        if child is not None and await self._is_ours_and_well(child):
+            log.info("adopted the engine of %s, pid %d", self._spec.name, known.pid)
+            self._child = child
+            await self._sample()
+            return self._running(known)
+        await process.Child(known, None).stop(ABORT_GRACE_S)
+        return None
+
+    async def start(self, report: Callable[[base.LoadProgress], None]) -> base.Running:
+        """Start and wait until healthy."""
+        try:
+            await self._how.prepare()
+        except launch.Unstartable as error:
+            raise self._failed(error, None) from None
+        for last in (False, True):
+            outcome = await self._start_once(report)
+            if isinstance(outcome, base.Running):
+                return outcome
+            exit_code, problem = outcome
+            # Between our choice of a free port and the engine's bind somebody else may have come.
+            lost_port = problem.failure is base.FailureClass.PORT_IN_USE and self._port is None
+            if last or not lost_port:
+                raise self._failed(problem, exit_code)
+        raise AssertionError("the loop ends by itself")
+
+    async def stop(self) -> None:
+        """TERM, grace, KILL, every descendant reaped, port closed."""
+        await self._end(self._spec.stop_timeout_s)
+
+    async def died(self) -> base.Exit:
+        """Wait until the engine ends or answers nobody any more."""
+        child = self._child
+        if child is None:
+            return self._log.exit(None)
+        found = await race.first(lambda: self._exited(child), self._deaf, self._follow)
+        # Whatever ended it, workers and memory may still be there.
+        await self._end(0 if found is None else ABORT_GRACE_S)
+        return self._log.exit(child.exit_code, found)
+
+    def log_tail(self, lines: int = engine_log.TAIL_LINES) -> tuple[str, ...]:
+        """The newest log lines, redacted."""
+        return self._log.tail(lines)
+
+    def record(self) -> base.ProcessRecord | None:
+        """The child as soon as it exists."""
+        return self._child.record if self._child else None
+
+    def memory_used(self) -> int | None:
+        """What its tree held at the last look, at most a few seconds ago."""
+        return self._used
+
+    # ---- starting -------------------------------------------------------------------------------
+
+    async def _start_once(
+        self, report: Callable[[base.LoadProgress], None]
+    ) -> base.Running | tuple[int | None, launch.Unstartable]:
+        port = self._port
+        if port is None:
+            port = await to_thread.run_sync(process.free_port)
+        if not await to_thread.run_sync(process.port_is_free, port):
+            return None, self._port_taken(port)
+        self._log.begin()
+        nonce = secrets.token_hex(16)
+        try:
+            child = await process.Child.spawn(self._how.command(port, nonce), port, nonce)
+            self._child = child
+        except process.NotInstalled as error:
+            return None, launch.Unstartable(base.FailureClass.NOT_INSTALLED, str(error))
+        except OSError as error:
+            return None, launch.Unstartable(base.FailureClass.UNKNOWN, f"cannot start it: {error}")
+        ready = False
+        try:
+            outcome = await race.first(
+                lambda: self._ended_in_load(child), lambda: self._load(child, report)
+            )
+            ready = isinstance(outcome, base.Running)
+        finally:
+            if not ready:
+                await self._end(min(ABORT_GRACE_S, self._spec.stop_timeout_s))
+        if isinstance(outcome, base.Running):
+            return outcome
+        return child.exit_code, self._explained(outcome, child.exit_code)
+
+    async def _ended_in_load(self, child: process.Child) -> Outcome:
+        code = await child.wait()
+        said = "while loading" if code is None else f"with exit code {code} while loading"
+        return launch.Unstartable(base.FailureClass.UNKNOWN, f"it ended {said}")
+
+    async def _load(
+        self, child: process.Child, report: Callable[[base.LoadProgress], None]
+    ) -> Outcome:
+        """Look at it until it is ready, or until the load has made no progress for too long."""
+        pace = FIRST_LOOK_S
+        moved_at, moved, wrong_since = time.monotonic(), (0, 0.0), None
+        running = self._running(child.record)
+        while True:
+            lines = await self._log.read()
+            progress = self._log.progress(lines)
+            if progress is not None:
+                report(progress)
+            await self._sample()
+            now = (
+                (self._used or 0) // MOVED_BYTES,
+                progress.fraction or 0.0 if progress else moved[1],
+            )
+            if lines or now != moved:
+                moved_at, moved = time.monotonic(), now
+            if time.monotonic() - moved_at > self._spec.load_timeout_s:
+                return self._stalled()
+            seen = await self._healthy(running, self._spec.upstream_model)
+            wrong_since = (wrong_since or time.monotonic()) if seen.wrong_model else None
+            if seen.ready or (wrong_since and time.monotonic() - wrong_since > WRONG_MODEL_S):
+                return await self._judged(child, running, seen)
+            await anyio.sleep(pace)
+            pace = min(pace * 1.5, SLOWEST_LOOK_S)
+
+    async def _judged(
+        self, child: process.Child, running: base.Running, seen: health.Health
+    ) -> Outcome:
+        if await child.owns_port() is False:
+            return self._port_taken(child.record.port)
+        if not seen.ready:
+            return launch.Unstartable(base.FailureClass.MODEL_MISSING, seen.reason)
+        await self._sample()
+        await self._touch()
+        await self._log.read()
+        return running
+
+    def _stalled(self) -> launch.Unstartable:
+        return launch.Unstartable(
+            base.FailureClass.LOAD_STALLED,
+            f"its load made no progress for {self._spec.load_timeout_s:.0f} s; "
+            "raise `load_timeout` if this model needs longer",
+        )
+
+    def _port_taken(self, port: int) -> launch.Unstartable:
+        return launch.Unstartable(
+            base.FailureClass.PORT_IN_USE,
+            f"port {port} belongs to another program; stop that one, or leave `port` out",
+        )
+
+    def _explained(self, problem: launch.Unstartable, exit_code: int | None) -> launch.Unstartable:
+        if problem.failure is not base.FailureClass.UNKNOWN:
+            return problem
+        return launch.Unstartable(self._log.failure(exit_code), str(problem))
+
+    def _failed(self, problem: launch.Unstartable, exit_code: int | None) -> base.EngineFailed:
+        name = self._spec.name
+        message = f"{name} did not start: {problem}; see `lmg logs --source {name}`"
+        return base.EngineFailed(name, self._log.exit(exit_code, problem.failure), message)
+
+    # ---- watching -------------------------------------------------------------------------------
+
+    async def _exited(self, child: process.Child) -> base.FailureClass | None:
+        await child.wait()
+        return None
+
+    async def _deaf(self) -> base.FailureClass | None:
+        """Returns once several health checks in a row went unanswered."""
+        strikes = 0
+        while strikes < self._recipe.health_strikes:
+            await anyio.sleep(self._recipe.health_every)
+            record = self.record()
+            if record is None:
+                await anyio.sleep_forever()
+            else:
+                seen = await self._healthy(self._running(record), None, self._recipe.health_timeout)
+                strikes = 0 if seen.ready else strikes + 1
+        return base.FailureClass.UNRESPONSIVE
+
+    async def _follow(self) -> base.FailureClass | None:
+        while True:
+            await self._log.read()
+            await self._sample()
+            await self._touch()
+            await anyio.sleep(WATCH_S)
+
+    async def _is_ours_and_well(self, child: process.Child) -> bool:
+        if await child.owns_port() is False:
+            return False
+        return (await self._healthy(self._running(child.record), self._spec.upstream_model)).ready
+
+    async def _healthy(
+        self, running: base.Running, model: str | None, timeout_s: float = LOOK_TIMEOUT_S
+    ) -> health.Health:
+        return await health.look(
+            running.base_url, running.headers, self._recipe.ready, model, timeout_s
+        )
+
+    def _running(self, record: base.ProcessRecord) -> base.Running:
+        headers = {
+            name: launch.fill(value, {"key": record.nonce})
+            for name, value in self._recipe.headers.items()
+        }
+        return base.Running(f"http://127.0.0.1:{record.port}", record, headers)
+
+    async def _sample(self) -> None:
+        if self._child is not None:
+            pids = [member.pid for member in await self._child.tree()]
+            self._used = await to_thread.run_sync(self._measure, pids) or self._used
+
+    async def _touch(self) -> None:
+        heartbeat = self._how.heartbeat()
+        if heartbeat is not None:
+            await anyio.Path(heartbeat).touch()
+
+    async def _end(self, grace_s: float) -> None:
+        child = self._child
+        if child is None:
+            return
+        with anyio.CancelScope(shield=True):
+            await child.stop(grace_s)
+            await self._log.finish()
+            heartbeat = self._how.heartbeat()
+            if heartbeat is not None:
+                await anyio.Path(heartbeat).unlink(missing_ok=True)
+        self._child, self._used = None, None
