@@ -62,6 +62,8 @@ class Resident:
     """Backing off after a failed start: not started, and no swap target, before this time."""
     keep_until: float | None = None
     """Loaded by hand (`lmg load`): not unloaded for being idle before this time."""
+    since: float | None = None
+    """When it came into its state; only the forecast looks at it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +140,7 @@ def decide(
     actions += _keep(view, fitted)
     actions += _unload_idle(view, fitted)
     actions += (Start(name) for name in fitted.starts)
-    later = [at for at in view.wakes if at > now]
-    return Plan(tuple(actions), min(later, default=None))
+    return Plan(tuple(actions), min((at for at in view.wakes if at > now), default=None))
 
 
 # 1. Rank
@@ -355,8 +356,7 @@ def _worth(
         step = 1 if resident.state is _State.STARTING else 2
     else:
         step = 3 if _may_go(view, target, resident) else 4
-    keep_going = resident.state is not _State.DRAINING
-    return (step, keep_going, resident.last_used_at, resident.name)
+    return (step, resident.state is not _State.DRAINING, resident.last_used_at, resident.name)
 
 
 # 7. Swap

@@ -51,7 +51,7 @@ BLATANT = (
         "return view.reached(ahead[2].enqueued_at + view.knobs.max_wait_s)",
         "return False",
     ),
-    Mutant("never looks again", "min(later, default=None)", "None"),
+    Mutant("never looks again", "min((at for at in view.wakes if at > now), default=None)", "None"),
 )  # fmt: skip
 """One a rule and more: tried every day."""
 
@@ -106,7 +106,7 @@ SUBTLE = (
     Mutant("unloads at once", "if view.reached(max(used", "if view.now > 0 or view.reached(max(used"),
     Mutant("never unloads", "if view.reached(max(used", "if False and view.reached(max(used"),
     Mutant("unloads what is pinned when idle", "or resident.pinned or not view.idle", "or not view.idle"),
-    Mutant("looks again too late", "min(later, default=None)", "max(later, default=None)"),
+    Mutant("looks again too late", "min((at", "max((at"),
 )  # fmt: skip
 """Tried with the full count of examples."""
 

@@ -34,6 +34,7 @@ def resident(
     idle_unload_s: float | None = None,
     retry_at: float | None = None,
     keep_until: float | None = None,
+    since: float | None = None,
 ) -> plan.Resident:
     """A runtime; `ready_for` is how long it has been ready, `used` how long ago it was used."""
     if ready_for is None and state in {State.READY, State.DRAINING}:
@@ -52,6 +53,7 @@ def resident(
         idle_unload_s=idle_unload_s,
         retry_at=retry_at,
         keep_until=keep_until,
+        since=since,
     )
 
 

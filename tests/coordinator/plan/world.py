@@ -44,6 +44,7 @@ class Engine:
     stop_s: int = 1
     settle_s: int = 1
     state: State = State.STOPPED
+    since: float | None = None
     due: float | None = None
     """When the present state ends by itself."""
     pinned: bool = False
@@ -70,6 +71,7 @@ class Engine:
             last_used_at=self.last_used_at,
             idle_unload_s=self.idle_unload_s,
             retry_at=self.retry_at,
+            since=self.since,
         )
 
 
@@ -97,7 +99,7 @@ class World:
         self.queue: dict[str, Ticket] = {}
         self.running: dict[str, Ticket] = {}
         self.ended: list[str] = []
-        self.granted: list[str] = []
+        self.granted: dict[str, float] = {}
         self.starts: list[str] = []
         self.last_seq = 0
         self.look_again_at: float | None = None
@@ -188,7 +190,7 @@ class World:
 
     def move(self, engine: Engine, event: Event) -> None:
         """Change a state by the table, and set when the new one ends."""
-        engine.state = runtime_state.after(engine.state, event)
+        engine.state, engine.since = runtime_state.after(engine.state, event), self.now
         lasts = {
             State.STARTING: engine.load_s,
             State.STOPPING: engine.stop_s,
@@ -303,7 +305,7 @@ class World:
         self.running[waiting.id] = ticket
         engine.leases[waiting.id] = self.now + ticket.run_s
         engine.last_used_at = self.now
-        self.granted.append(waiting.id)
+        self.granted[waiting.id] = self.now
 
     # What is promised
 
