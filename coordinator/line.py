@@ -2,6 +2,7 @@
 
 import heapq
 from collections import Counter
+from collections.abc import Collection
 
 from coordinator import errors, plan, settings
 from coordinator.entry import Entry
@@ -30,6 +31,10 @@ class Line:
     def entries(self) -> list[Entry]:
         """Everything that waits, in order of admission."""
         return list(self._entries.values())
+
+    def ids(self) -> Collection[str]:
+        """Of everything that waits."""
+        return self._entries.keys()
 
     def get(self, work_id: str) -> Entry | None:
         """The waiting entry with this id."""

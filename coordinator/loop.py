@@ -2,7 +2,7 @@
 
 import enum
 import time
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
@@ -33,6 +33,8 @@ from runtimes.registry import Registry
 T = TypeVar("T")
 
 STOP_MARGIN_S = 10.0
+FEW, FORESEEN_S = 20, 0.25
+"""With more waiting than a few, one look ahead (some milliseconds) serves all who ask within a quarter second."""
 
 
 class CancelOutcome(enum.StrEnum):
@@ -75,7 +77,8 @@ class Coordinator:
         )
         self.stored = Jobs(self, store_, engine, limits)
         self.keeper = Keeper(residents, store_, tasks, self.lessons, limits, self.stored.run)
-        self._outlooks: tuple[int, Mapping[str, forecast.Outlook]] = (-1, {})
+        self._patience = anyio.CancelScope()
+        self._foreseen: tuple[int, float, forecast.Forecast | None] = (-1, 0.0, None)
 
     @classmethod
     @asynccontextmanager
@@ -270,12 +273,22 @@ class Coordinator:
         return self.keeper.stopping
 
     def outlook(self, work_id: str) -> forecast.Outlook | None:
-        """When and why this item's turn comes; computed once for all items in each pass."""
-        version, outlooks = self._outlooks
-        if version != self.keeper.version:
-            outlooks = status.outlooks(self.keeper, self.lessons, self.limits)
-            self._outlooks = (self.keeper.version, outlooks)
-        return outlooks.get(work_id)
+        """When and why this item's turn comes."""
+        known = self.foresee().outlooks.get(work_id)
+        line = self.keeper.ledger.line
+        if known is None and work_id in line.ids():
+            return forecast.Outlook(len(line), None, forecast.WaitsFor.SLOT, None)
+        return known
+
+    def foresee(self) -> forecast.Forecast:
+        """The decision played forward; a picture is good for a moment, however many ask for it."""
+        version, until, picture = self._foreseen
+        now = anyio.current_time()
+        if picture is None or (version != self.keeper.version and now >= until):
+            picture = status.foresee(self.keeper, self.lessons, self.limits)
+            good_for_s = FORESEEN_S if len(self.keeper.ledger.line) > FEW else 0.0
+            self._foreseen = (self.keeper.version, now + good_for_s, picture)
+        return picture
 
     def snapshot(self) -> status.Snapshot:
         """Everything there is to see, as plain data."""
@@ -311,10 +324,16 @@ class Coordinator:
 
     # ---- the end ------------------------------------------------------------------------------
 
+    def hurry(self) -> None:
+        """Whoever still drains in `shutdown` is cut off now."""
+        self._patience.cancel()
+
     async def shutdown(self, drain_s: float) -> None:
         """Refuse new work, let running work end within `drain_s`, cut the rest, stop every engine."""
         await self._ask(self._refuse_waiting)
-        await self._until(lambda: not self.keeper.ledger.running, drain_s)
+        with self._patience:
+            await self._until(lambda: not self.keeper.ledger.running, drain_s)
+        self._patience = anyio.CancelScope()
         await self._ask(self._cut_running)
         await self._until(lambda: not self.keeper.ledger.running, STOP_MARGIN_S)
         await self._ask(self._stop_all)

@@ -63,6 +63,15 @@ class RuntimeLine:
 
 
 @dataclass(frozen=True, slots=True)
+class SwapLine:
+    """A swap that is to come."""
+
+    out: tuple[str, ...]
+    into: str
+    at_s: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """The whole picture at one moment."""
 
@@ -74,6 +83,8 @@ class Snapshot:
     held_bytes: int | None
     running: tuple[WorkLine, ...]
     queue: tuple[WorkLine, ...]
+    swaps: tuple[SwapLine, ...]
+    """What will be stopped for what, and when, if nothing else comes."""
     runtimes: tuple[RuntimeLine, ...]
     finished_today: Mapping[str, int]
     finished_ever: Mapping[str, int]
@@ -81,11 +92,11 @@ class Snapshot:
     at: float
 
 
-def outlooks(
+def foresee(
     keeper: Keeper, lessons: Lessons, limits: settings.CoordinatorSettings
-) -> Mapping[str, forecast.Outlook]:
+) -> forecast.Forecast:
     """The decision played forward from now."""
-    return forecast.forecast(
+    return forecast.foresee(
         keeper.ledger.line.places(),
         [resident.view() for resident in keeper.fleet.residents.values()],
         limits.pool_bytes,
@@ -115,6 +126,7 @@ def snapshot(coordinator: "Coordinator") -> Snapshot:
         queue=tuple(
             _line(entry, coordinator.outlook(entry.id)) for entry in keeper.ledger.line.entries()
         ),
+        swaps=tuple(SwapLine(one.out, one.into, one.at_s) for one in coordinator.foresee().swaps),
         runtimes=tuple(_runtime(resident, keeper, lessons) for resident in residents),
         finished_today=dict(counts.today),
         finished_ever=dict(counts.ever),
@@ -143,7 +155,7 @@ def _line(entry: Entry, outlook: forecast.Outlook | None) -> WorkLine:
         running_s=None if granted is None else round(now - granted, 3),
         position=None if outlook is None else outlook.position,
         eta_s=None if outlook is None else outlook.eta_s,
-        waits_for=None if outlook is None else outlook.waits_for,
+        waits_for=None if outlook is None else outlook.waits_for.value,
         behind=None if outlook is None else outlook.behind,
     )
 

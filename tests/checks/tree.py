@@ -108,7 +108,12 @@ def _drawn(transitions: object, sentences: object, first: str) -> Iterator[str]:
 
 def foreign_words() -> Iterator[str]:
     """No path of one machine, no address of a package index."""
-    hosts = ("py" + "pi.org", "registry." + "npmjs", "files." + "pythonhosted", "deb." + "debian.org")
+    hosts = (
+        "py" + "pi.org",
+        "registry." + "npmjs",
+        "files." + "pythonhosted",
+        "deb." + "debian.org",
+    )
     for path in tracked():
         try:
             text = path.read_text()
