@@ -1,0 +1,168 @@
+"""The composition root: every part is made here, handed what it needs, and ended in order."""
+
+import functools
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import anyio
+from starlette.applications import Starlette
+from starlette.routing import BaseRoute
+
+import local_model_gateway
+from coordinator import loop, store
+from coordinator import settings as coordinator_settings
+from local_model_gateway import config, engines, machine, mcp_door, operations, redact, serve
+from openai_shim import openai_routes, options
+from runtimes import launch, registry, upstream
+
+log = logging.getLogger(__name__)
+
+CUT_S = 2.0
+"""What a stream that is cut at the end of the drain has left to send its error event."""
+
+
+@dataclass(slots=True)
+class Gateway:
+    """A running gateway, as the command line sees it."""
+
+    config: config.Config
+    state_dir: Path
+    port: int
+    coordinator: loop.Coordinator
+    started_at: float = field(default_factory=time.time)
+    stop: anyio.Event = field(default_factory=anyio.Event)
+    drain_s: float = 0.0
+
+    @property
+    def url(self) -> str:
+        """Where it is reached from this machine."""
+        host = self.config.server.host
+        shown = "127.0.0.1" if host in {"0.0.0.0", ""} else "[::1]" if host == "::" else host
+        return f"http://{f'[{shown}]' if shown.count(':') > 1 and shown[0] != '[' else shown}:{self.port}"
+
+    def end(self, drain_s: float) -> None:
+        """Stop: running work has `drain_s` left."""
+        self.drain_s = drain_s
+        self.stop.set()
+
+    def picture(self) -> dict[str, Any]:
+        """What /status shows beside the queue."""
+        return {
+            "gateway": {
+                "version": local_model_gateway.__version__,
+                "pid": os.getpid(),
+                "url": self.url,
+                "started_at": self.started_at,
+                "uptime_s": round(time.time() - self.started_at, 1),
+            },
+            "config": {
+                "files": [path.name for path in self.config.files],
+                "built_in": not self.config.files,
+            },
+        }
+
+
+def limits(
+    settings: config.Config, pool_bytes: int | None
+) -> coordinator_settings.CoordinatorSettings:
+    """The configuration as the coordinator's own knobs."""
+    return coordinator_settings.CoordinatorSettings(
+        knobs=coordinator_settings.Knobs(
+            max_wait_s=settings.scheduling.max_wait,
+            min_residency_s=settings.scheduling.min_residency,
+            aging_s=settings.scheduling.aging,
+        ),
+        pool_bytes=pool_bytes,
+        max_queue=settings.queue.max_queue,
+        max_queue_per_client=settings.queue.max_queue_per_client,
+        max_queue_wait_s=settings.queue.max_queue_wait,
+        run_timeout_s=settings.queue.run_timeout,
+        max_result_bytes=settings.queue.max_result,
+        history_s=settings.history,
+        settle_cap_s=settings.scheduling.settle_cap,
+        drain_s=settings.server.drain,
+    )
+
+
+async def run(settings: config.Config, announce: Callable[[Gateway], None]) -> None:
+    """Serve until SIGTERM, SIGINT or `/admin/shutdown`; `announce` is called once it answers.
+
+    Raises `ConfigError`-like errors of the parts before anything was started.
+    """
+    serve.raise_file_limit()
+    with serve.bind(settings.server) as listening:
+        async with opened(settings, serve.port_of(listening)) as (gateway, routes):
+            await _serve(gateway, routes, listening, announce)
+
+
+@asynccontextmanager
+async def opened(
+    settings: config.Config, port: int
+) -> AsyncGenerator[tuple[Gateway, list[BaseRoute]]]:
+    """Every part of a gateway but its socket; leaving the block stops every engine."""
+    state_dir = settings.state_path(os.environ)
+    places = launch.Places(
+        logs=state_dir / "logs",
+        models=state_dir / "models",
+        redact=redact.Redactor(settings.secrets),
+    )
+    members = registry.build(settings.runtimes, engines.all_recipes(), places)
+    pool = await machine.pool_bytes(settings.pool)
+    knobs = limits(settings, pool)
+    async with (
+        store.Store.open(state_dir, knobs) as store_,
+        upstream.Upstream() as engines_,
+        loop.Coordinator.open(members, store_, engines_, machine.Machine(), knobs) as coordinator,
+        mcp_door.McpDoor(settings, coordinator, state_dir) as mcp,
+    ):
+        gateway = Gateway(settings, state_dir, port, coordinator)
+        mcp.url = gateway.url
+        yield gateway, [
+            *operations.routes(coordinator, gateway.picture, gateway.end),
+            *openai_routes.routes(coordinator, engines_, options.ShimOptions()),
+            *mcp.routes(),
+        ]
+
+
+async def _serve(
+    gateway: Gateway,
+    routes: list[BaseRoute],
+    listening: socket.socket,
+    announce: Callable[[Gateway], None],
+) -> None:
+    server = gateway.config.server
+    app = serve.guarded(Starlette(routes=routes), server, gateway.port)
+    silent = anyio.Event()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_until_told, gateway, tasks.cancel_scope)
+        await tasks.start(
+            functools.partial(
+                serve.serve, app, listening, server, stop=silent, grace_s=CUT_S
+            )
+        )
+        announce(gateway)
+        await gateway.stop.wait()
+        log.info("stopping; running work has %.0f s", gateway.drain_s)
+        await gateway.coordinator.shutdown(gateway.drain_s)
+        silent.set()
+    log.info("stopped")
+
+
+async def _until_told(gateway: Gateway, scope: anyio.CancelScope) -> None:
+    """The first signal lets running work end; a second one cuts it off."""
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        async for number in signals:
+            if number == signal.SIGHUP:
+                log.info("SIGHUP: the configuration is read at the next start")
+            elif gateway.stop.is_set():
+                gateway.coordinator.hurry()
+            else:
+                gateway.end(gateway.config.server.drain)

@@ -1,0 +1,79 @@
+"""The way to the MCP surface, whose imports are too heavy to make anybody wait for them.
+
+The socket is open long before the MCP packages are loaded: a request that comes too early waits
+here for the second that it takes, and never sees a 404 that would make its client give up.
+"""
+
+import importlib
+import logging
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import anyio
+import anyio.abc
+from anyio import to_thread
+from starlette.applications import Starlette
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+import local_model_gateway
+from coordinator import loop
+from local_model_gateway import config
+
+log = logging.getLogger(__name__)
+
+
+class McpDoor:
+    """Loads and runs the MCP server and the broker behind it, for as long as its block lasts."""
+
+    def __init__(
+        self, settings: config.Config, coordinator: loop.Coordinator, state_dir: Path
+    ) -> None:
+        self._settings, self._coordinator, self._state_dir = settings, coordinator, state_dir
+        self._tasks: anyio.abc.TaskGroup | None = None
+        self._loaded = anyio.Event()
+        self._surface: ASGIApp | None = None
+        self.broker: Any = None  # broker.service.Broker, not imported here on purpose
+        self.url = ""
+
+    async def __aenter__(self) -> "McpDoor":
+        self._tasks = anyio.create_task_group()
+        await self._tasks.__aenter__()
+        self._tasks.start_soon(self._run)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool | None:
+        if self._tasks is None:
+            return None
+        self._tasks.cancel_scope.cancel()
+        return await self._tasks.__aexit__(kind, error, trace)
+
+    def routes(self) -> list[BaseRoute]:
+        """One door for every method; the server behind it knows which it takes."""
+        return [Route("/mcp", self, methods=None)]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Wait for the server, then hand the request through untouched."""
+        await self._loaded.wait()
+        if self._surface is None:
+            raise RuntimeError("the MCP server could not be loaded")
+        await self._surface(scope, receive, send)
+
+    async def _run(self) -> None:
+        server: Any = await to_thread.run_sync(importlib.import_module, "mcp_server.server")
+        service: Any = await to_thread.run_sync(importlib.import_module, "broker.service")
+        async with service.Broker(
+            self._settings.mcp_servers, self._settings.broker, self._state_dir
+        ) as self.broker:
+            info = server.ServerInfo(version=local_model_gateway.__version__, base_url=self.url)
+            surface = server.build(self._coordinator, self.broker, info, self._state_dir)
+            self._surface = Starlette(routes=surface.routes)
+            async with surface.run():
+                self._loaded.set()
+                await anyio.sleep_forever()
