@@ -190,7 +190,7 @@ def folded(*events: dict[str, Any], end: bytes = event_stream.DONE) -> dict[str,
 
 
 def test_a_folded_chat_is_what_the_engine_would_have_sent_whole() -> None:
-    chunk = {"object": "chat.completion.chunk", "created": 7}
+    chunk: dict[str, Any] = {"object": "chat.completion.chunk", "created": 7}
 
     whole = folded(
         delta(None, **chunk),

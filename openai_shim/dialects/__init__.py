@@ -1,0 +1,1 @@
+"""The ways in which clients speak, each a pure translation to and from OpenAI chat."""
