@@ -101,7 +101,10 @@ class Lessons:
         return _median(self._of(runtime).decode)
 
     def _of(self, runtime: str) -> _Taught:
-        return self._taught.setdefault(runtime, _Taught())
+        taught = self._taught.get(runtime)
+        if taught is None:
+            taught = self._taught[runtime] = _Taught()
+        return taught
 
 
 def _median(samples: "deque[float]") -> float | None:
