@@ -91,7 +91,7 @@ async def test_the_row_tells_tokens_and_the_time_to_the_first(gateway: harness.G
 async def test_an_engine_never_sees_credentials_extras_or_foreign_headers(
     gateway: harness.Gateway,
 ) -> None:
-    fields = {
+    fields: dict[str, Any] = {
         "api_key": "sk-x",
         "api_base": "http://evil",
         "priority": 7,

@@ -1,29 +1,26 @@
 """Whole answers from a real child process, with each way of breaking."""
 
 import json
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import anyio
+import httpx2
 import pytest
 
 from runtimes import base, event_stream, upstream
-from tests.support.fake_engine import answers
+from tests.support.fake_engine import answers, spawn
 
 MODEL = "fake-model"
 
 
 @pytest.fixture(scope="module")
-def running() -> Iterator[base.Running]:
-    argv = [sys.executable, "-m", "tests.support.fake_engine", "--port", "0", "--model", MODEL]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as child:
-        assert child.stdout is not None
-        line = child.stdout.readline()
-        port = int(line.rsplit(":", 1)[1])
-        yield base.Running(f"http://127.0.0.1:{port}", None)
-        child.kill()
+async def running() -> AsyncIterator[base.Running]:
+    async with spawn.running(model=MODEL) as engine, httpx2.AsyncClient() as client:
+        with anyio.fail_after(30):
+            while (await client.get(f"{engine.base_url}/health")).status_code != 200:
+                await anyio.sleep(0.02)
+        yield base.Running(engine.base_url, None)
 
 
 def spec(**more: Any) -> base.RuntimeSpec:
