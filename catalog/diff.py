@@ -66,6 +66,12 @@ def absorb(known: ServerSnapshot | None, listing: Listing) -> tuple[ServerSnapsh
     return snapshot, Changes(tuple(added), removed, tuple(changed))
 
 
+def with_tools(snapshot: ServerSnapshot, tools: Sequence[Tool], description: str) -> ServerSnapshot:
+    """The same server with some of its tools, and the user's own words about it first."""
+    words = " ".join(filter(None, (description, snapshot.instructions)))
+    return replace(snapshot, tools=tuple(tools), instructions=words)
+
+
 def failed(known: ServerSnapshot | None, server: str, error: str) -> ServerSnapshot:
     """The tools stay searchable, marked stale, with the reason why they were not listed again."""
     return replace(known or ServerSnapshot(server), stale=True, error=error)
