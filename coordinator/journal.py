@@ -6,8 +6,8 @@ else's cancellation can reach a transaction, because nobody else is inside one.
 
 When a group cannot be written (the disk is full, somebody holds the lock for too long), its commits fail
 with `StorageUnavailable`. Its notes stay, in order, and are tried again with the next group, or after
-`RETRY_S`. If more than `BACKLOG_LIMIT` of them pile up, all are dropped: they are about work that dies
-with its client, and keeping a part would leave moves of items that were never admitted.
+`RETRY_S`. If more than `BACKLOG_LIMIT` of them pile up, items that were not admitted yet are dropped whole,
+which die with their clients anyway, and what was learned; what is left is as much as runs at once.
 """
 
 import logging
@@ -22,7 +22,7 @@ from coordinator import changes, connection, errors, failpoints, refusals, writi
 
 # Noted rows wait this long for company: at hundreds of requests a second, one transaction for many of
 # them costs a fraction of one each. Nobody waits for the result, so nobody is delayed.
-LINGER_S = 0.02
+LINGER_S = 0.05
 # A transaction that is longer than this makes those wait who need theirs on the disk.
 GROUP_LIMIT = 2000
 RETRY_S = 1.0
@@ -189,7 +189,7 @@ class Journal:
         self._in_flight.set()
         self._in_flight = None
         if not self.healthy and self._backlog > BACKLOG_LIMIT:
-            self._drop_notes()
+            self._shorten_backlog()
 
     def _take(self) -> Errand | Group:
         """The longest run of changes at the head of the line, or the errand there."""
@@ -331,15 +331,31 @@ class Journal:
     def _lose(self, lost: errors.OwnershipLost) -> None:
         _log.critical("%s", lost)
         self.lost, self.healthy, self.problem = lost, False, str(lost)
-        self._drop_notes()
         self._fail(self._waiting, lost)
         self._waiting.clear()
+        self._backlog = 0
         self.on_lost.set()
 
-    def _drop_notes(self) -> None:
-        _log.error("%d noted changes were dropped unwritten", self._backlog)
-        self._waiting = [entry for entry in self._waiting if not isinstance(entry, Note)]
-        self._backlog = 0
+    def _shorten_backlog(self) -> None:
+        notes = [entry for entry in self._waiting if isinstance(entry, Note)]
+        unborn = {
+            change.item.id
+            for note in notes
+            for change in note.changes
+            if isinstance(change, changes.Enqueued)
+        }
+        before, self._backlog = self._backlog, 0
+        for note in notes:
+            note.changes = tuple(
+                change
+                for change in note.changes
+                if not isinstance(change, changes.Learned) and _work_id(change) not in unborn
+            )
+            self._backlog += len(note.changes)
+        self._waiting = [
+            entry for entry in self._waiting if not isinstance(entry, Note) or entry.changes
+        ]
+        _log.error("%d noted changes were dropped unwritten", before - self._backlog)
 
     async def _set_sync(self, full: bool) -> None:
         if full is not self._full_sync:
@@ -352,6 +368,12 @@ class Journal:
         except sqlite3.Error:
             # SQLite has rolled back by itself on the worse errors.
             _log.exception("rolling back failed")
+
+
+def _work_id(change: changes.Change) -> str | None:
+    if isinstance(change, changes.Enqueued):
+        return change.item.id
+    return getattr(change, "work_id", None)
 
 
 def _is_about_one_change(error: Exception) -> bool:

@@ -13,14 +13,20 @@ from runtimes import state as runtime_state
 Work = state.WorkState
 Runtime = runtime_state.RuntimeState
 
-_seq = itertools.count(1)
+SEQS = itertools.count(1)
+
+
+def start_at(seq: int) -> None:
+    """The next item takes this place."""
+    global SEQS
+    SEQS = itertools.count(seq)
 
 
 def item(**given: Any) -> work.WorkItem:  # Any: whatever field the test is about
     """A queued item with a place of its own."""
     fields: dict[str, Any] = {
         "id": work.new_id(),
-        "seq": next(_seq),
+        "seq": next(SEQS),
         "runtime": "qwen3-32b",
         "alias": "qwen3",
         "path": "/v1/chat/completions",

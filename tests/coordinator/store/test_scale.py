@@ -109,7 +109,7 @@ async def test_a_long_history_is_pruned_in_batches_while_others_write(large: Pat
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(prune)
                 while not pruned:
-                    one = making.job(seq=10**7 + len(written))
+                    one = making.job(seq=2 * HISTORY + len(written))
                     await store_.commit(changes.Enqueued(one, b"{}", "h"))
                     written.append(one)
                     assert await store_.items(None, {Work.SUCCEEDED}, 20)

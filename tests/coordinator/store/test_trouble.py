@@ -12,8 +12,9 @@ import anyio
 import pytest
 
 from coordinator import changes, connection, errors, journal, settings, store
+from runtimes import base
 from tests.coordinator.store import making
-from tests.coordinator.store.making import Work
+from tests.coordinator.store.making import Runtime, Work
 
 TMPFS_BYTES = 1024 * 1024
 
@@ -97,29 +98,44 @@ async def test_a_disk_that_heals_unobserved_is_found_healed(small_disk: Path) ->
             await until_healthy(store_)
 
 
-async def test_too_many_notes_for_a_full_disk_are_dropped_together(
+async def test_of_too_many_notes_on_a_full_disk_only_the_unborn_are_dropped(
     small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(journal, "BACKLOG_LIMIT", 100)
     ballast = small_disk / "ballast"
     ballast.write_bytes(b"x" * (TMPFS_BYTES // 2))
+    running = making.item()
+    engine = changes.RuntimeMoved(
+        "r",
+        Runtime.STOPPED,
+        Runtime.STARTING,
+        time.time(),
+        "start",
+        base.ProcessRecord(1, 2, 3, "n"),
+    )
     with anyio.fail_after(50):
         async with making.owned_store(small_disk) as store_:
+            await store_.commit(changes.Enqueued(running), making.granted(running))
             await fill(store_)
-            items = [making.item(message="x" * 4000, alias="y" * 4000) for _ in range(150)]
-            for one in items:
-                store_.note(changes.Enqueued(one))
+            unborn = [making.item(alias="y" * 4000) for _ in range(150)]
+            for one in unborn:
+                store_.note(changes.Enqueued(one), making.granted(one))
+            store_.note(making.ended(running), engine)
             with pytest.raises(errors.StorageUnavailable):
                 await store_.commit(changes.Enqueued(making.job(), b"x" * 200_000, "h"))
             ballast.unlink()
             await until_healthy(store_)
             # Their ends come too late, and that is nobody's trouble.
-            for one in items:
-                store_.note(making.granted(one), making.ended(one))
+            for one in unborn:
+                store_.note(making.ended(one))
             await store_.commit(changes.Setting("still", "here"))
-            assert await store_.item(items[0].id) is None
-            assert await store_.item(items[-1].id) is None
+            found = [await store_.item(one.id) for one in (unborn[0], unborn[-1], running)]
             assert store_.healthy
+            recovered = await store_.take_over()
+    assert found[:2] == [None, None]
+    assert found[2] is not None
+    assert found[2].state is Work.SUCCEEDED
+    assert recovered.processes == {"r": engine.process}
 
 
 async def test_a_foreign_lock_delays_and_does_not_fail(tmp_path: Path) -> None:
