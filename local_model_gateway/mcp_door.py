@@ -4,6 +4,7 @@ The socket is open long before the MCP packages are loaded: a request that comes
 here for the second that it takes, and never sees a 404 that would make its client give up.
 """
 
+import dataclasses
 import importlib
 import logging
 from pathlib import Path
@@ -66,12 +67,30 @@ class McpDoor:
         await self._surface(scope, receive, send)
 
     async def _run(self) -> None:
+        """A broken install of one package must not take the other surfaces down."""
+        try:
+            await self._serve()
+        except* ImportError:
+            log.exception("the MCP server cannot be loaded; the other routes go on")
+            self._loaded.set()
+
+    async def _serve(self) -> None:
         server: Any = await to_thread.run_sync(importlib.import_module, "mcp_server.server")
         service: Any = await to_thread.run_sync(importlib.import_module, "broker.service")
+        settings = self._settings
         async with service.Broker(
-            self._settings.mcp_servers, self._settings.broker, self._state_dir
+            settings.mcp_servers, self._state_dir, settings.broker
         ) as self.broker:
-            info = server.ServerInfo(version=local_model_gateway.__version__, base_url=self.url)
+            info = server.ServerInfo(
+                version=local_model_gateway.__version__,
+                base_url=self.url,
+                requires_key=bool(settings.server.keys),
+            )
+            info = dataclasses.replace(
+                info,
+                allowed_hosts=(*info.allowed_hosts, *settings.server.allowed_hosts),
+                allowed_origins=(*info.allowed_origins, *settings.server.allowed_origins),
+            )
             surface = server.build(self._coordinator, self.broker, info, self._state_dir)
             self._surface = Starlette(routes=surface.routes)
             async with surface.run():
