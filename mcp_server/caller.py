@@ -1,0 +1,36 @@
+"""Whose call this is: jobs belong to the key that made them, or to the one local user."""
+
+from typing import Any
+
+from mcp.server.context import ServerRequestContext
+from mcp.server.mcpserver import Context
+
+LOCAL = "local"
+"""The owner where no key is asked for: a restarted agent, with another connection, finds its jobs again.
+
+Every process of this machine that reaches the port is that owner, so here the job's id alone is what
+keeps one agent's jobs from another's: it is unguessable, and only the list shows it.
+"""
+
+
+def owner(ctx: Context) -> str:
+    """As the coordinator knows owners."""
+    return owner_of(ctx.request_context)
+
+
+def owner_of(request_context: ServerRequestContext[Any, Any]) -> str:
+    """The same, where there is no tool context; Any: the SDK's two parameters, unused here."""
+    request = request_context.request
+    if request is None:
+        return LOCAL
+    name = request.scope.get("state", {}).get("caller")
+    return LOCAL if name is None else f"key:{name}"
+
+
+def can_be_asked(ctx: Context) -> bool:
+    """Whether this client shows forms; asking one that does not is a protocol error."""
+    capabilities = ctx.client_capabilities
+    if capabilities is None or capabilities.elicitation is None:
+        return False
+    elicitation = capabilities.elicitation
+    return elicitation.form is not None or elicitation.url is None
