@@ -13,12 +13,12 @@ which die with their clients anyway, and what was learned; what is left is as mu
 import logging
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
 from typing import TypeVar, cast
 
 import anyio
 
 from coordinator import changes, connection, errors, failpoints, refusals, writing
+from coordinator.backlog import Backlog, Commit, Entry, Errand, Group, Note
 
 # Noted rows wait this long for company: at hundreds of requests a second, one transaction for many of
 # them costs a fraction of one each. Nobody waits for the result, so nobody is delayed.
@@ -33,35 +33,6 @@ CLOSE_DEADLINE_S = 3 * connection.BUSY_TIMEOUT_S
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
-
-
-@dataclass(slots=True, eq=False)
-class Note:
-    """Changes that nobody waits for."""
-
-    changes: tuple[changes.Change, ...]
-
-
-@dataclass(slots=True, eq=False)
-class Commit:
-    """Changes that somebody waits for, until they are on the disk."""
-
-    changes: tuple[changes.Change, ...]
-    done: anyio.Event = field(default_factory=anyio.Event)
-    error: Exception | None = None
-
-
-@dataclass(slots=True, eq=False)
-class Errand:
-    """A whole transaction of its own kind, such as a takeover; never grouped."""
-
-    work: Callable[[connection.Database], Awaitable[object]]
-    done: anyio.Event = field(default_factory=anyio.Event)
-    error: Exception | None = None
-    result: object = None
-
-
-Group = list[Note | Commit]
 
 
 class Journal:
@@ -79,8 +50,7 @@ class Journal:
         self._database = database
         self._applied = applied
         self._encoder: writing.Encoder | None = None
-        self._waiting: list[Note | Commit | Errand] = []
-        self._backlog = 0
+        self._backlog = Backlog()
         self._arrived = anyio.Event()
         self._urgent = anyio.Event()
         self._tried = anyio.Event()
@@ -98,7 +68,6 @@ class Journal:
         """Write these soon; never blocks, never fails."""
         if self.lost or self._closing:
             return
-        self._backlog += len(noted)
         self._put(Note(noted), urgent=False)
 
     async def commit(self, committed: tuple[changes.Change, ...]) -> None:
@@ -120,7 +89,7 @@ class Journal:
         """Wait until all that was noted so far was tried once; at once while nothing can be written."""
         if self._in_flight is not None:
             await self._in_flight.wait()
-        if self._backlog and self.healthy and not self._closing:
+        if self._backlog.noted and self.healthy and not self._closing:
             self._arrived.set()
             self._urgent.set()
             await self._tried.wait()
@@ -134,12 +103,11 @@ class Journal:
         with anyio.move_on_after(COMMIT_DEADLINE_S, shield=True):
             await entry.done.wait()
         if not entry.done.is_set():
-            if entry in self._waiting:
-                self._waiting.remove(entry)
+            self._backlog.withdraw(entry)
             raise errors.StorageUnavailable(f"no answer from the disk in {COMMIT_DEADLINE_S:.0f} s")
 
-    def _put(self, entry: Note | Commit | Errand, urgent: bool) -> None:
-        self._waiting.append(entry)
+    def _put(self, entry: Entry, urgent: bool) -> None:
+        self._backlog.add(entry)
         self._arrived.set()
         if urgent:
             self._urgent.set()
@@ -148,13 +116,13 @@ class Journal:
         """Write until `close`. Shielded as a whole: a transaction is several awaits long."""
         try:
             with self._scope:
-                while not (self._closing and not self._waiting):
+                while not (self._closing and not self._backlog):
                     await self._until_due()
                     await self._write_waiting()
                     if self._closing and not self.healthy:
                         break
         finally:
-            self._fail(self._waiting, errors.ShuttingDown())
+            self._fail(self._backlog.clear(), errors.ShuttingDown())
             self._tried.set()
             self._ended.set()
 
@@ -174,7 +142,7 @@ class Journal:
                 await self._urgent.wait()
             return
         await self._arrived.wait()
-        if self._backlog < GROUP_LIMIT:
+        if self._backlog.noted < GROUP_LIMIT:
             with anyio.move_on_after(LINGER_S):
                 await self._urgent.wait()
 
@@ -188,30 +156,16 @@ class Journal:
             await self._write_group(taken)
         self._in_flight.set()
         self._in_flight = None
-        if not self.healthy and self._backlog > BACKLOG_LIMIT:
-            self._shorten_backlog()
+        if not self.healthy and self._backlog.noted > BACKLOG_LIMIT:
+            _log.error("%d noted changes were dropped unwritten", self._backlog.shorten())
 
     def _take(self) -> Errand | Group:
-        """The longest run of changes at the head of the line, or the errand there."""
-        group: Group = []
-        size = taken = 0
-        for entry in self._waiting:
-            if isinstance(entry, Errand):
-                break
-            taken += 1
-            group.append(entry)
-            size += len(entry.changes)
-            if isinstance(entry, Note):
-                self._backlog -= len(entry.changes)
-            if size >= GROUP_LIMIT:
-                break
-        head = self._waiting[0] if self._waiting else None
-        del self._waiting[: max(taken, isinstance(head, Errand))]
+        taken = self._backlog.take(GROUP_LIMIT)
         self._arrived, self._urgent = anyio.Event(), anyio.Event()
-        if self._waiting or self._closing:
+        if self._backlog or self._closing:
             self._arrived.set()
             self._urgent.set()
-        return head if isinstance(head, Errand) else group
+        return taken
 
     async def _run_errand(self, errand: Errand) -> None:
         try:
@@ -302,11 +256,9 @@ class Journal:
     def _put_back(self, group: Group, error: Exception) -> None:
         """Nothing of the group was written: fail its commits, keep its notes for later."""
         self._fail(group, self._translated(error))
-        notes = [entry for entry in group if isinstance(entry, Note)]
-        self._waiting[:0] = notes
-        self._backlog += sum(len(note.changes) for note in notes)
+        self._backlog.put_back([entry for entry in group if isinstance(entry, Note)])
 
-    def _fail(self, group: Sequence[Note | Commit | Errand], error: Exception) -> None:
+    def _fail(self, group: Sequence[Entry], error: Exception) -> None:
         for entry in group:
             if not isinstance(entry, Note):
                 entry.error = error
@@ -331,31 +283,8 @@ class Journal:
     def _lose(self, lost: errors.OwnershipLost) -> None:
         _log.critical("%s", lost)
         self.lost, self.healthy, self.problem = lost, False, str(lost)
-        self._fail(self._waiting, lost)
-        self._waiting.clear()
-        self._backlog = 0
+        self._fail(self._backlog.clear(), lost)
         self.on_lost.set()
-
-    def _shorten_backlog(self) -> None:
-        notes = [entry for entry in self._waiting if isinstance(entry, Note)]
-        unborn = {
-            change.item.id
-            for note in notes
-            for change in note.changes
-            if isinstance(change, changes.Enqueued)
-        }
-        before, self._backlog = self._backlog, 0
-        for note in notes:
-            note.changes = tuple(
-                change
-                for change in note.changes
-                if not isinstance(change, changes.Learned) and _work_id(change) not in unborn
-            )
-            self._backlog += len(note.changes)
-        self._waiting = [
-            entry for entry in self._waiting if not isinstance(entry, Note) or entry.changes
-        ]
-        _log.error("%d noted changes were dropped unwritten", before - self._backlog)
 
     async def _set_sync(self, full: bool) -> None:
         if full is not self._full_sync:
@@ -368,12 +297,6 @@ class Journal:
         except sqlite3.Error:
             # SQLite has rolled back by itself on the worse errors.
             _log.exception("rolling back failed")
-
-
-def _work_id(change: changes.Change) -> str | None:
-    if isinstance(change, changes.Enqueued):
-        return change.item.id
-    return getattr(change, "work_id", None)
 
 
 def _is_about_one_change(error: Exception) -> bool:
