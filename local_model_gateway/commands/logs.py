@@ -1,0 +1,83 @@
+"""`lmg logs`: the gateway's own log, or the newest lines of a model's engine."""
+
+import argparse
+import json
+import time
+import urllib.parse
+from collections.abc import Iterator
+from pathlib import Path
+
+from local_model_gateway import client, errors, paths
+from local_model_gateway.terminal import Terminal
+
+FOLLOW_S = 0.3
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-f", "--follow", action="store_true", help="go on as lines come")
+    parser.add_argument("-n", "--lines", type=int, default=50, metavar="N")
+    parser.add_argument("--source", metavar="MODEL", help="the log of this model's engine")
+    parser.add_argument("--request", metavar="ID", help="only lines about this request")
+
+
+def run(given: argparse.Namespace, terminal: Terminal) -> int:
+    if given.source:
+        return _engine(given, terminal)
+    file = client.state_dir(given) / "logs" / "gateway.log"
+    if not file.exists():
+        raise errors.NoSuchThing(f"no log yet at {paths.shown(file)}; start the gateway: lmg up")
+    lines = [line for line in file.read_text(errors="replace").splitlines() if _wanted(line, given)]
+    for line in lines[-given.lines :] if given.lines else []:
+        terminal.say(line if terminal.json else _plain(line))
+    if given.follow:
+        for line in _following(file):
+            if _wanted(line, given):
+                terminal.say(line if terminal.json else _plain(line), end="\n")
+    return 0
+
+
+def _engine(given: argparse.Namespace, terminal: Terminal) -> int:
+    path = f"/admin/runtimes/{urllib.parse.quote(given.source, safe='')}/log"
+    found = client.find(given).get(path)
+    lines = found["lines"][-given.lines :] if given.lines else []
+    text = "\n".join(lines) or "this engine has said nothing yet"
+    terminal.result("lmg.logs/1", {"runtime": found["runtime"], "lines": lines}, text)
+    return 0
+
+
+def _following(file: Path) -> Iterator[str]:
+    """Lines as they are written, also over a rotation, until interrupted."""
+    stream = file.open(errors="replace")
+    stream.seek(0, 2)
+    rest = ""
+    while True:
+        rest += stream.read()
+        *whole, rest = rest.split("\n")
+        yield from whole
+        if not file.exists() or file.stat().st_ino != _inode(stream.fileno()):
+            stream.close()
+            stream = file.open(errors="replace")
+            continue
+        time.sleep(FOLLOW_S)
+
+
+def _inode(descriptor: int) -> int:
+    import os
+
+    return os.fstat(descriptor).st_ino
+
+
+def _wanted(line: str, given: argparse.Namespace) -> bool:
+    return not given.request or f'"{given.request}"' in line
+
+
+def _plain(line: str) -> str:
+    try:
+        fields = json.loads(line)
+        head = f"{fields.pop('at')} {fields.pop('level'):7} {fields.pop('message')}"
+    except (ValueError, KeyError, AttributeError):
+        return line
+    fields.pop("logger", None)
+    error = fields.pop("error", None)
+    rest = " ".join(f"{name}={value}" for name, value in fields.items())
+    return f"{head} {rest}".rstrip() + (f"\n{error}" if error else "")
