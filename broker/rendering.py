@@ -10,9 +10,10 @@ from catalog import text
 from catalog.library import Match
 from catalog.model import Parameter, Tool
 
-# Eight hits at this length stay under three hundred tokens, at the usual four characters a token.
-HIT_CHARS = 136
-SUMMARY_LEAST = 34
+# Eight hits at this length stay under three hundred tokens, at the usual four characters a token;
+# what is left for words is what JSON's keys do not take.
+HIT_CHARS = 96
+SUMMARY_LEAST = 36
 MOST_PARAMETERS = 6
 DIFF_LINES = 12
 
@@ -24,9 +25,9 @@ _MARKS = re.compile(r"[\s*#`]+")
 class Found:
     """One hit as it is answered."""
 
-    id: str
-    args: str
-    does: str
+    tool_id: str
+    params: str
+    summary: str
     note: str
 
 

@@ -62,6 +62,12 @@ def quarantined(known: ServerSnapshot) -> dict[str, list[str]]:
     }
 
 
+def counts(held: Held, downstreams: Mapping[str, Downstream]) -> dict[str, int]:
+    """Servers that are set up, those that run now, and their tools."""
+    running = sum(one.state in {"starting", "ready"} for one in downstreams.values())
+    return {"servers": len(downstreams), "running": running, "tools": len(held.library.tools)}
+
+
 def status(
     servers: Mapping[str, ServerSettings], held: Held, downstreams: Mapping[str, Downstream]
 ) -> dict[str, Any]:

@@ -63,7 +63,7 @@ class Broker:
         state_dir: Path,
         settings: BrokerSettings | None = None,
         interactive: bool = False,
-        list_unknown: bool = False,
+        list_unknown: bool = True,
     ) -> None:
         self.servers, self.settings = dict(servers), settings or BrokerSettings()
         folder = state_dir / "broker"
@@ -334,6 +334,10 @@ class Broker:
             for name, one in self.servers.items()
             if scope.covers(name)
         ]
+
+    def counts(self) -> dict[str, int]:
+        """The broker in three numbers."""
+        return reports.counts(self.held, self._downstreams)
 
     def status(self) -> dict[str, Any]:
         """Facts for /status and the dashboard."""

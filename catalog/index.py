@@ -192,9 +192,11 @@ class Index:
         return found if len(found) <= MOST_FRAGMENTS else []
 
     def _why(self, question: reading.Question, tool: int) -> str:
-        """The words of the query that this tool answers, a repaired one with what it was read as."""
+        """The words of the query that this tool answers, without its verbs, which many tools answer."""
         met: list[str] = []
         for group in question.groups:
+            if not group.said or text.stem(group.said) in self._words.actions:
+                continue
             for number, _ in group.terms:
                 if self._postings.holds(number, tool):
                     met.append(group.said)

@@ -211,4 +211,4 @@ class Reader:
         for first, second in itertools.pairwise(stems):
             number = self._held.number_of(first + second)
             if number is not None:
-                yield self._group(first + second, {number: 1.0}, GLUED)
+                yield self._group("", {number: 1.0}, GLUED)
