@@ -4,13 +4,16 @@ Each call is one hop to the connection's own thread and back, whole or not at al
 several hops, so only a task that nobody can cancel in between may open one: that is the writer.
 """
 
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+import sqlite3
+from collections.abc import AsyncGenerator, Awaitable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import aiosqlite
 import anyio
+
+from coordinator import errors
 
 # How long somebody else's lock (a backup tool, a shell) delays us before it is an error.
 BUSY_TIMEOUT_S = 5.0
@@ -20,6 +23,7 @@ WAL_LIMIT_BYTES = 64 * 1024 * 1024
 # Any: a column holds whatever its declared type allows, and STRICT tables hold it to that.
 Parameters = Sequence[Any] | Mapping[str, Any]
 Row = tuple[Any, ...]
+_T = TypeVar("_T")
 
 
 class Database:
@@ -107,6 +111,14 @@ async def prepare_writer(database: Database) -> None:
 async def prepare_reader(database: Database) -> None:
     """A reader that could write would be a second writer."""
     await database.rows("PRAGMA query_only = ON")
+
+
+async def answer_of(question: Awaitable[_T]) -> _T:
+    """What the question is answered with, or `StorageUnavailable`."""
+    try:
+        return await question
+    except sqlite3.Error as error:
+        raise errors.StorageUnavailable(f"{error}, {name_of(error)}") from error
 
 
 def name_of(error: Exception) -> str:

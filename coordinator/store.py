@@ -9,6 +9,7 @@ import anyio
 
 from coordinator import (
     changes,
+    connection,
     errors,
     journal,
     opening,
@@ -65,7 +66,7 @@ class Store:
         failure: BaseException | None = None
         async with opening.open_state(state_dir) as opened:
             store = cls(opened, settings_, wall)
-            await store._tally.load(opened.reading, wall())
+            await connection.answer_of(store._tally.load(opened.reading, wall()))
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(store._journal.run)
                 try:
@@ -99,7 +100,7 @@ class Store:
         recovered, encoder = await self._journal.errand(takeover.TakeOver(NODE, self._wall()))
         self._journal.own(encoder)
         self._epoch = recovered.epoch
-        await self._tally.load(self._opened.reading, self._wall())
+        await connection.answer_of(self._tally.load(self._opened.reading, self._wall()))
         return recovered
 
     def note(self, *noted: changes.Change) -> None:
@@ -116,7 +117,7 @@ class Store:
     async def item(self, work_id: str) -> work.WorkItem | None:
         """One work item."""
         await self._fresh()
-        return await reading.item(self._opened.reading, work_id)
+        return await connection.answer_of(reading.item(self._opened.reading, work_id))
 
     async def items(
         self,
@@ -127,29 +128,33 @@ class Store:
     ) -> tuple[work.WorkItem, ...]:
         """The newest items first, at most `limit`; `before_seq` is the last one's `seq` of the page before."""
         await self._fresh()
-        return await reading.items(self._opened.reading, owner, states, limit, before_seq)
+        return await connection.answer_of(
+            reading.items(self._opened.reading, owner, states, limit, before_seq)
+        )
 
     async def by_key(self, owner: str, idempotency_key: str) -> tuple[work.WorkItem, str] | None:
         """The stored item that this owner submitted under this key, with the hash of its body."""
-        return await reading.by_key(self._opened.reading, owner, idempotency_key)
+        return await connection.answer_of(
+            reading.by_key(self._opened.reading, owner, idempotency_key)
+        )
 
     async def body(self, work_id: str) -> bytes | None:
         """The request of stored work; it is dropped some time after the work has ended."""
-        return await reading.body(self._opened.reading, work_id)
+        return await connection.answer_of(reading.body(self._opened.reading, work_id))
 
     async def result(self, work_id: str) -> changes.ResultKept | None:
         """The answer of stored work."""
-        return await reading.result(self._opened.reading, work_id)
+        return await connection.answer_of(reading.result(self._opened.reading, work_id))
 
     async def events(self, work_id: str) -> tuple[rows.EventRow, ...]:
         """Each transition of one item, oldest first."""
         await self._fresh()
-        return await reading.events(self._opened.reading, work_id)
+        return await connection.answer_of(reading.events(self._opened.reading, work_id))
 
     async def runtime_events(self, limit: int) -> tuple[rows.RuntimeEventRow, ...]:
         """The newest transitions of all runtimes, newest first."""
         await self._fresh()
-        return await reading.runtime_events(self._opened.reading, limit)
+        return await connection.answer_of(reading.runtime_events(self._opened.reading, limit))
 
     def counts(self) -> rows.Counts:
         """What ended and was swapped, today and ever, from memory."""
@@ -161,7 +166,7 @@ class Store:
             raise RuntimeError("take_over() comes before prune()")
         now = self._opened_wall + (time.monotonic() - self._opened_at)
         pruner = retention.Pruner(self._journal, self._opened.reading, self._epoch)
-        return await pruner.prune(now, self._settings.history_s)
+        return await connection.answer_of(pruner.prune(now, self._settings.history_s))
 
     async def _fresh(self) -> None:
         with anyio.move_on_after(FRESH_S):

@@ -233,3 +233,19 @@ async def test_waiting_time_is_not_measured_by_a_clock_that_can_be_set(tmp_path:
         jump = 365 * 86400.0
         assert await store_.prune() == 0
         assert await store_.item(one.id) is not None
+
+
+async def test_a_file_that_breaks_under_us_is_unavailable_storage(tmp_path: Path) -> None:
+    jobs = [making.job(alias="a" * 1000) for _ in range(300)]
+    async with making.owned_store(tmp_path) as store_:
+        for one in jobs:
+            store_.note(changes.Enqueued(one))
+    content = (tmp_path / "queue.db").read_bytes()
+    async with store.Store.open(tmp_path, settings.CoordinatorSettings()) as store_:
+        (tmp_path / "queue.db").write_bytes(content[:4096] + b"\xff" * (len(content) - 4096))
+        with pytest.raises(errors.StorageUnavailable, match="malformed"):
+            await store_.items(None, None, 1000)
+        with pytest.raises(errors.StorageUnavailable):
+            await store_.take_over()
+        assert not store_.healthy
+        (tmp_path / "queue.db").write_bytes(content)
