@@ -39,11 +39,10 @@ class Hit(Result):
     note: str | None = None
 
 
-# Every field has a default, because `required` in an output schema costs tokens and says nothing.
 class Search(Result):
     """`search_tools`."""
 
-    results: list[Hit] = []
+    results: list[Hit]
     hint: str | None = None
 
 
@@ -63,13 +62,13 @@ class Described(Result):
 class Sheets(Result):
     """`describe_tool`."""
 
-    tools: list[Described] = []
+    tools: list[Described]
 
 
 class Called(Result):
     """`call_tool`, beside the content blocks of the tool itself."""
 
-    ok: bool = True
+    ok: bool
     data: Any = None  # Any: the tool's own structured content
     resource: str | None = None
     confirm: str | None = None
@@ -78,7 +77,7 @@ class Called(Result):
 class Servers(Result):
     """`list_servers`."""
 
-    servers: list[dict[str, Any]] = []
+    servers: list[dict[str, Any]]
 
 
 def _scope_name(ctx: Context) -> str:
