@@ -10,6 +10,15 @@ from runtimes import http_relay
 EVENT_LIMIT = 8 * 1024 * 1024  # one event; a picture inside one stays far below
 DONE = b"data: [DONE]\n\n"
 _FIELDS = (b"event:", b"id:", b"retry:", b":")
+_TELLING = (
+    b'"finish_reason":"',
+    b'"finish_reason": "',
+    b'"usage":',
+    b'"timings":',
+    b'"error":',
+    b'"prompt_progress":',
+)
+"""What makes an event more than a piece of the answer."""
 
 
 @dataclass(slots=True)
@@ -191,6 +200,24 @@ class Cleaner:
         whole = self._splitter.whole(block)
         if not whole:
             return b""
+        if self.began and self._is_plain(whole):
+            self.told.pieces += whole.count(b"\n\n")
+            return whole if self._renamed is None else whole.replace(self._renamed, self._alias)
+        return self._looked_through(whole)
+
+    def _is_plain(self, whole: bytes) -> bool:
+        """Whether these are nothing but pieces of the answer, told by their seams alone.
+
+        Quotes inside JSON text are escaped, so none of the names can be part of what the model says.
+        """
+        return (
+            whole.startswith(b"data: {")
+            and whole.endswith(b"}\n\n")
+            and whole.count(b"\n\n") == whole.count(b"}\n\ndata: {") + 1
+            and not any(name in whole for name in _TELLING)
+        )
+
+    def _looked_through(self, whole: bytes) -> bytes:
         events = whole.split(b"\n\n")
         events.pop()
         changed = False
