@@ -15,6 +15,17 @@ FULL = 2000
 EXAMPLES = int(os.environ.get("LMG_EXAMPLES") or (FULL if os.environ.get("CI") else 150))
 
 INDEX = st.integers(0, 63)
+ARRIVAL = st.tuples(
+    INDEX, st.sampled_from([20, 50, 50, 50, 80]), st.integers(1, world.LONGEST_RUN_S)
+)
+
+BEGINNINGS = [
+    world.State.STOPPED,
+    world.State.STARTING,
+    world.State.READY,
+    world.State.STOPPING,
+    world.State.SETTLING,
+]
 
 
 @st.composite
@@ -22,7 +33,7 @@ def engines(draw: st.DrawFn) -> list[world.Engine]:
     """Two to four runtimes that want the pool, and perhaps a remote endpoint."""
     made = []
     for name in "abcd"[: draw(st.integers(2, 4))]:
-        known = draw(st.sampled_from([20, 40, 60, 80, 100]))
+        known = draw(st.sampled_from([20, 20, 40, 60, 100]))
         made.append(
             world.Engine(
                 name,
@@ -30,7 +41,7 @@ def engines(draw: st.DrawFn) -> list[world.Engine]:
                 footprint=draw(st.sampled_from([None, known])),
                 learned=draw(st.sampled_from([None, known])),
                 exclusive=draw(st.integers(0, 7)) == 0,
-                idle_unload_s=draw(st.sampled_from([None, 60.0])),
+                idle_unload_s=draw(st.sampled_from([None, 6.0, 60.0])),
                 load_s=draw(st.integers(1, world.LONGEST_LOAD_S)),
                 stop_s=draw(st.integers(1, world.LONGEST_STOP_S)),
                 settle_s=draw(st.integers(0, world.LONGEST_SETTLE_S)),
@@ -54,26 +65,36 @@ class Traffic(stateful.RuleBasedStateMachine):
 
     decide: ClassVar[world.Decide] = staticmethod(plan.decide)
 
-    @stateful.initialize(engines=engines(), knobs=KNOBS, pool=st.sampled_from([80, 80, 80, None]))
-    def begin(self, engines: list[world.Engine], knobs: settings.Knobs, pool: int | None) -> None:
-        """Open the world."""
+    @stateful.initialize(
+        engines=engines(),
+        knobs=KNOBS,
+        pool=st.sampled_from([80, 80, 80, None]),
+        states=st.lists(st.sampled_from(BEGINNINGS), max_size=4),
+    )
+    def begin(
+        self,
+        engines: list[world.Engine],
+        knobs: settings.Knobs,
+        pool: int | None,
+        states: list[world.State],
+    ) -> None:
+        """Open the world in the middle of things."""
         self.world = world.World(engines, pool, knobs, type(self).decide)
+        for engine, state in zip(engines, states, strict=False):
+            self.world.place(engine, state)
+        self.world.settle()
 
     def engine(self, index: int) -> world.Engine:
         """Any of the runtimes."""
         every = list(self.world.engines.values())
         return every[index % len(every)]
 
-    @stateful.rule(
-        index=INDEX,
-        priority=st.sampled_from([20, 50, 50, 50, 80]),
-        run_s=st.integers(1, world.LONGEST_RUN_S),
-        count=st.integers(1, 3),
-    )
-    def submit(self, index: int, priority: int, run_s: int, count: int) -> None:
-        """Work comes in."""
-        for _ in range(count):
-            self.world.submit(self.engine(index).name, priority, run_s)
+    @stateful.rule(arrivals=st.lists(ARRIVAL, min_size=1, max_size=4))
+    def submit(self, arrivals: list[tuple[int, int, int]]) -> None:
+        """Work comes in, several items between two looks of the coordinator."""
+        for index, priority, run_s in arrivals:
+            self.world.admit(self.engine(index).name, priority, run_s)
+        self.world.settle()
 
     @stateful.rule(seconds=st.integers(0, 24))
     def pass_time(self, seconds: int) -> None:
@@ -135,7 +156,8 @@ class Traffic(stateful.RuleBasedStateMachine):
         assert not self.world.running
         for engine in self.world.engines.values():
             assert engine.state in {world.State.STOPPED, world.State.READY}
-            assert engine.state is world.State.STOPPED or engine.idle_unload_s is None
+            stays = engine.idle_unload_s is None
+            assert engine.state is world.State.STOPPED or stays, "never unloaded"
 
 
 def explore(machine: type[Traffic], examples: int, *, shrink: bool = True) -> None:
@@ -151,6 +173,7 @@ def explore(machine: type[Traffic], examples: int, *, shrink: bool = True) -> No
             deadline=None,
             database=None,
             phases=phases,
+            report_multiple_bugs=False,
             derandomize=not shrink,
             suppress_health_check=list(hypothesis.HealthCheck),
         ),

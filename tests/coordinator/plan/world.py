@@ -13,6 +13,13 @@ from runtimes import state as runtime_state
 
 State: TypeAlias = runtime_state.RuntimeState
 Event: TypeAlias = runtime_state.RuntimeEvent
+_TO_READY = (Event.START, Event.BECAME_READY)
+_PATHS = {
+    State.STARTING: _TO_READY[:1],
+    State.READY: _TO_READY,
+    State.STOPPING: (*_TO_READY, Event.STOP),
+    State.SETTLING: (*_TO_READY, Event.STOP, Event.GONE),
+}
 Decide = Callable[
     [Sequence[plan.Waiting], Sequence[plan.Resident], int | None, settings.Knobs, float, bool],
     plan.Plan,
@@ -108,6 +115,12 @@ class World:
 
     def submit(self, runtime: str, priority: int, run_s: int) -> str:
         """Admit an item and let the coordinator react."""
+        name = self.admit(runtime, priority, run_s)
+        self.settle()
+        return name
+
+    def admit(self, runtime: str, priority: int, run_s: int) -> str:
+        """Admit an item; the coordinator has not looked yet."""
         self.last_seq += 1
         name = f"{runtime}-{self.last_seq}"
         waiting = plan.Waiting(name, self.last_seq, runtime, priority, self.now)
@@ -119,7 +132,6 @@ class World:
                 # It may take the place of a target that has waited nearly long enough, and then be served.
                 other.steps += 2
         self.queue[name] = ticket
-        self.settle()
         return name
 
     def cancel(self, name: str) -> None:
@@ -187,6 +199,13 @@ class World:
         self.settle()
 
     # Engines
+
+    def place(self, engine: Engine, state: State) -> None:
+        """Begin with this runtime in this state, if it fits beside those that were placed before it."""
+        path = _PATHS.get(state, ())
+        if engine.gpu_work and path and self.held() + self.need(engine) <= self.room:
+            for event in path:
+                self.move(engine, event)
 
     def move(self, engine: Engine, event: Event) -> None:
         """Change a state by the table, and set when the new one ends."""
@@ -425,8 +444,8 @@ class World:
 
     def _check_unload(self, engine: Engine) -> None:
         assert engine.gpu_work
-        assert not engine.pinned
-        assert not self.waiting_for(engine.name)
+        assert not engine.pinned, "a pinned runtime was unloaded"
+        assert not self.waiting_for(engine.name), "unloaded though wanted"
         assert engine.idle_unload_s is not None
         used = max(engine.last_used_at, engine.ready_since or 0)
         assert self.now >= used + engine.idle_unload_s, "unloaded too early"
@@ -440,7 +459,7 @@ class World:
             self._check_slots(engine, targets)
             if engine.state is State.DRAINING:
                 assert targets, "drains for nobody"
-                assert not engine.pinned
+                assert not engine.pinned, "a pinned runtime drains"
                 assert all(
                     self.ahead(targets[0], waiting) for waiting in self.waiting_for(engine.name)
                 ), "drains though it is wanted first"
