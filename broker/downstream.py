@@ -309,6 +309,8 @@ class Downstream:
             why = "it was closed while it started"
         elif error is None:
             why = f"it was not ready within {self.settings.start_timeout:.0f} s"
+        elif isinstance(error, ServerUnavailable):
+            why = error.why
         else:
             why = self._ring_safe(_first(error))
         self._last_error = why

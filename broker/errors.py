@@ -63,7 +63,8 @@ class ServerUnavailable(BrokerError):
         wait = f"; next try in {retry_after_s:.0f} s" if retry_after_s > 0 else ""
         tail = f"; its last lines: {' | '.join(log_tail)}" if log_tail else ""
         super().__init__(f"{server} is not available, nothing was called: {why}{wait}{tail}")
-        self.server, self.retry_after_s, self.log_tail = server, retry_after_s, tuple(log_tail)
+        self.server, self.why = server, why
+        self.retry_after_s, self.log_tail = retry_after_s, tuple(log_tail)
 
 
 class CallLost(BrokerError):
