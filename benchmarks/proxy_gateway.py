@@ -4,6 +4,7 @@ python -m benchmarks.proxy_gateway ENGINE_PORT STATE_DIR [SLOTS]
 """
 
 import logging
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -75,6 +76,7 @@ async def main(engine_port: int, folder: Path, slots: int) -> None:
     limits = settings.CoordinatorSettings(max_queue=10_000, max_queue_per_client=10_000)
     server = config.Server(port=0)
     listening = serve.bind(server)
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     port = serve.port_of(listening)
     serve.raise_file_limit()
     async with (
