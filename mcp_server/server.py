@@ -11,7 +11,6 @@ import anyio
 import rich.logging  # noqa: F401 - the SDK would import it later, on the event loop
 from anyio import to_thread
 from mcp.server.caching import CacheHint
-from mcp.server.extension import Extension
 from mcp.server.mcpserver import MCPServer
 from mcp.server.request_state import RequestStateSecurity
 from mcp.server.subscriptions import InMemorySubscriptionBus
@@ -20,13 +19,13 @@ from mcp.types import Tool
 from starlette.routing import BaseRoute
 
 from coordinator import loop
-from mcp_server import resources, slim, state_key
+from mcp_server import resources, slim, state_key, tasks
 from mcp_server.client_tools import ClientTools
 from mcp_server.confirmation import Confirmations
 from mcp_server.gateway_tools import GatewayTools
 from mcp_server.info import NAME, ServerInfo
+from mcp_server.job_tasks import JobTasks
 from mcp_server.job_tools import JobTools
-from mcp_server.tasks import Tasks
 
 PATH = "/mcp"
 LIST_CACHE = CacheHint(ttl_ms=3_600_000, scope="public")
@@ -79,9 +78,9 @@ def build(
     broker: Any,
     info: ServerInfo,
     state_dir: Path,
-    extensions: Sequence[Extension] = (),
+    task_sources: Sequence[tasks.Source] = (),
 ) -> McpSurface:
-    """The server with every tool; `extensions` are added to our own."""
+    """The server with every tool; `task_sources` are asked after our own jobs."""
     key, bus = state_key.StateKey(state_dir), InMemorySubscriptionBus()
     server = GatewayServer(
         NAME,
@@ -89,7 +88,7 @@ def build(
         instructions=INSTRUCTIONS,
         version=info.version,
         log_level="WARNING",
-        extensions=[Tasks(coordinator), *extensions],
+        extensions=[tasks.Tasks([JobTasks(coordinator), *task_sources])],
         request_state_security=RequestStateSecurity(codec=key),
         cache_hints={
             "server/discover": LIST_CACHE,

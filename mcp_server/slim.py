@@ -4,8 +4,6 @@ from typing import Any
 
 from mcp.types import Tool
 
-_NOISE = frozenset({"title", "default", "description"})
-
 
 def slim(tool: Tool) -> Tool:
     """The same tool with shorter schemas; everything that was valid still is."""
@@ -51,19 +49,15 @@ def _merged(arms: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _output(schema: dict[str, Any]) -> dict[str, Any]:
-    """Only the names and types of the first level; a client that checks answers finds them right."""
-    properties = {
-        name: _shallow(field, schema.get("$defs", {}))
-        for name, field in schema.get("properties", {}).items()
-    }
-    kept: dict[str, Any] = {"type": "object", "properties": properties}
-    if schema.get("required"):
-        kept["required"] = schema["required"]
-    return kept
+    """Only what every answer has, with its type; whatever else an answer says, it names itself."""
+    required: list[str] = schema.get("required", [])
+    definitions = schema.get("$defs", {})
+    properties = {name: _shallow(schema["properties"][name], definitions) for name in required}
+    return {"type": "object", "properties": properties, "required": required}
 
 
 def _shallow(field: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
-    """Empty where anything may be; a field without a value is left out of answers, so null never comes."""
+    """The outermost type; empty where anything may be."""
     arms = [arm for arm in field.get("anyOf", [field]) if arm != {"type": "null"}]
     if len(arms) != 1:
         return {}

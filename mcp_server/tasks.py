@@ -1,26 +1,79 @@
-"""The Tasks extension as a thin view of the job table: for clients that declare it, a job is a task."""
+"""The Tasks extension: its methods, checks and envelopes. What a task is, its sources know."""
 
 import datetime
-from collections.abc import Mapping
-from typing import Any, assert_never
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import mcp.types as t
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.extension import Extension, MethodBinding
 from mcp.shared.exceptions import MCPError
 
-from coordinator import errors as coordinator_errors
-from coordinator import jobs, loop, state
-from mcp_server import caller, job_tools, words
+from mcp_server import caller
 
 IDENTIFIER = "io.modelcontextprotocol/tasks"
 MODERN = frozenset({"2026-07-28"})
 POLL_MS = 2000
-KEPT_MS = 7 * 86_400_000
-TASKABLE = frozenset({"submit_job"})
-"""For these, a client that knows tasks gets one instead of a handle."""
 
 Ctx = ServerRequestContext[Any, Any]  # Any: the SDK's own parameters, unused here
+
+
+class Support(enum.Enum):
+    """Whether a call of a tool becomes a task."""
+
+    NEVER = enum.auto()
+    WHERE_DECLARED = enum.auto()
+    """For clients that know tasks; the others get the tool's own answer."""
+    REQUIRED = enum.auto()
+
+
+class Status(enum.StrEnum):
+    """The extension's states."""
+
+    WORKING = "working"
+    INPUT_REQUIRED = "input_required"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One task as it is now. A tool that failed is a completed task whose result is an error."""
+
+    id: str
+    status: Status
+    message: str
+    created_at: float
+    updated_at: float
+    kept_ms: int
+    result: t.CallToolResult | None = None
+    error: t.ErrorData | None = None
+    """Only where the protocol itself failed."""
+    input_requests: Mapping[str, Any] | None = None  # Any: requests as they go over the wire
+
+
+class Source(Protocol):
+    """Where tasks come from and live. Each belongs to its owner: foreign and unknown ones are alike."""
+
+    def support(self, tool: str) -> Support:
+        """Whether calls of this tool become tasks of this source."""
+
+    async def start(
+        self, params: t.CallToolRequestParams, ctx: Ctx, call_next: CallNext
+    ) -> Task | HandlerResult:
+        """A task that is durable already; or another answer, such as an error or a question first."""
+
+    async def find(self, task_id: str, owner: str) -> Task | None:
+        """One task."""
+
+    async def answer(self, task_id: str, owner: str, responses: Mapping[str, Any]) -> None:
+        """What the client says to a task's questions; unknown ones are ignored."""
+
+    async def cancel(self, task_id: str, owner: str) -> None:
+        """Cancel it; one that has ended stays as it is."""
 
 
 class TaskParams(t.RequestParams):
@@ -30,21 +83,21 @@ class TaskParams(t.RequestParams):
 
 
 class UpdateParams(TaskParams):
-    """Answers to a task's questions; ours ask none once they run."""
+    """Answers to a task's questions."""
 
     input_responses: dict[str, Any] | None = None
 
 
 class Tasks(Extension):
-    """`tasks/get`, `tasks/update`, `tasks/cancel`; and jobs as tasks where the client can take them."""
+    """`tasks/get`, `tasks/update`, `tasks/cancel`, and calls that become tasks."""
 
     identifier = IDENTIFIER
 
-    def __init__(self, coordinator: loop.Coordinator) -> None:
-        self._coordinator = coordinator
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self._sources = tuple(sources)
 
     def methods(self) -> list[MethodBinding]:
-        """The extension's own methods, in the stateless era alone."""
+        """In the stateless era alone; `tasks/list` and `tasks/result` are gone on purpose."""
         return [
             MethodBinding("tasks/get", TaskParams, self.get, MODERN),
             MethodBinding("tasks/update", UpdateParams, self.update, MODERN),
@@ -53,62 +106,61 @@ class Tasks(Extension):
 
     async def get(self, ctx: Ctx, params: TaskParams) -> HandlerResult:
         """State and, at the end, the result."""
-        return {"resultType": "complete", **detailed(await self._job(ctx, params))}
+        _, task = await self._find(ctx, params)
+        return {"resultType": "complete", **_detailed(task)}
 
     async def update(self, ctx: Ctx, params: UpdateParams) -> HandlerResult:
-        """Nothing is ever asked, so there is nothing to take; unknown tasks are refused all the same."""
-        await self._job(ctx, params)
+        """Pass answers on; what comes of them is seen with the next `tasks/get`."""
+        source, task = await self._find(ctx, params)
+        await source.answer(task.id, caller.owner_of(ctx), params.input_responses or {})
         return {"resultType": "complete"}
 
     async def cancel(self, ctx: Ctx, params: TaskParams) -> HandlerResult:
-        """Cancel the job itself."""
-        await self._job(ctx, params)
-        await self._coordinator.cancel(params.task_id, caller.owner_of(ctx), "its agent")
+        """Cancel the work itself."""
+        source, task = await self._find(ctx, params)
+        await source.cancel(task.id, caller.owner_of(ctx))
         return {"resultType": "complete"}
 
-    async def _job(self, ctx: Ctx, params: TaskParams) -> jobs.Job:
-        _require(ctx)
+    async def _find(self, ctx: Ctx, params: TaskParams) -> tuple[Source, Task]:
+        if not _declared(ctx):
+            raise _undeclared()
         _check_header(ctx, params.task_id)
-        try:
-            return await self._coordinator.job(params.task_id, caller.owner_of(ctx))
-        except coordinator_errors.NoSuchWork as error:
-            raise MCPError(t.INVALID_PARAMS, str(error)) from error
+        for source in self._sources:
+            task = await source.find(params.task_id, caller.owner_of(ctx))
+            if task is not None:
+                return source, task
+        raise MCPError(t.INVALID_PARAMS, f"no task {params.task_id!r}")
 
     async def intercept_tool_call(
         self, params: t.CallToolRequestParams, ctx: Ctx, call_next: CallNext
     ) -> HandlerResult:
-        """A submitted job becomes a task once it is on disk; everything else goes its own way."""
-        if params.name not in TASKABLE or not _declared(ctx):
-            return await call_next(ctx)
-        answer = await call_next(ctx)
-        job_id = _submitted(answer)
-        if job_id is None:
-            return answer
-        found = await self._coordinator.job(job_id, caller.owner_of(ctx))
-        return {"resultType": "task", **brief(found)}
-
-
-def _submitted(answer: HandlerResult) -> str | None:
-    """The job's id, if the tool did submit one."""
-    if not isinstance(answer, t.CallToolResult) or answer.is_error:
-        return None
-    data = answer.structured_content
-    return data.get("job_id") if isinstance(data, Mapping) else None
+        """The server decides what becomes a task; a client only says that it knows what one is."""
+        for source in self._sources:
+            match source.support(params.name), _declared(ctx):
+                case (Support.NEVER, _) | (Support.WHERE_DECLARED, False):
+                    continue
+                case Support.REQUIRED, False:
+                    raise _undeclared()
+                case _:
+                    answer = await source.start(params, ctx, call_next)
+                    if isinstance(answer, Task):
+                        return {"resultType": "task", **_brief(answer)}
+                    return answer
+        return await call_next(ctx)
 
 
 def _declared(ctx: Ctx) -> bool:
     capabilities = ctx.session.client_capabilities
     extensions = None if capabilities is None else capabilities.extensions
-    return ctx.protocol_version in MODERN and bool(extensions) and IDENTIFIER in (extensions or {})
+    return ctx.protocol_version in MODERN and IDENTIFIER in (extensions or {})
 
 
-def _require(ctx: Ctx) -> None:
-    if not _declared(ctx):
-        raise MCPError(
-            t.MISSING_REQUIRED_CLIENT_CAPABILITY,
-            f"declare the {IDENTIFIER} extension to use tasks",
-            {"requiredCapabilities": {"extensions": {IDENTIFIER: {}}}},
-        )
+def _undeclared() -> MCPError:
+    return MCPError(
+        t.MISSING_REQUIRED_CLIENT_CAPABILITY,
+        f"declare the extension {IDENTIFIER} to use tasks",
+        {"requiredCapabilities": {"extensions": {IDENTIFIER: {}}}},
+    )
 
 
 def _check_header(ctx: Ctx, task_id: str) -> None:
@@ -120,50 +172,27 @@ def _check_header(ctx: Ctx, task_id: str) -> None:
         raise MCPError(t.HEADER_MISMATCH, "Mcp-Name does not match params.taskId")
 
 
-def brief(found: jobs.Job) -> dict[str, Any]:
-    """A task without its result."""
-    item = found.item
-    changed = item.ended_at or item.started_at or item.created_at
+def _brief(task: Task) -> dict[str, Any]:
     return {
-        "taskId": item.id,
-        "status": task_status(item.state),
-        "statusMessage": _message(found),
-        "createdAt": _when(item.created_at),
-        "lastUpdatedAt": _when(changed),
-        "ttlMs": KEPT_MS,
+        "taskId": task.id,
+        "status": task.status.value,
+        "statusMessage": task.message,
+        "createdAt": _when(task.created_at),
+        "lastUpdatedAt": _when(task.updated_at),
+        "ttlMs": task.kept_ms,
         "pollIntervalMs": POLL_MS,
     }
 
 
-def detailed(found: jobs.Job) -> dict[str, Any]:
-    """A task with its result: a failed job is a complete call whose result is an error."""
-    row = brief(found)
-    if row["status"] == "completed":
-        answer = job_tools.told(found)
-        failed = found.item.state is state.WorkState.FAILED
-        row["result"] = answer.model_copy(update={"is_error": failed}).model_dump(
-            mode="json", by_alias=True, exclude_none=True
-        )
+def _detailed(task: Task) -> dict[str, Any]:
+    row = _brief(task)
+    if task.input_requests is not None:
+        row["inputRequests"] = dict(task.input_requests)
+    if task.result is not None:
+        row["result"] = task.result.model_dump(mode="json", by_alias=True, exclude_none=True)
+    if task.error is not None:
+        row["error"] = task.error.model_dump(mode="json", by_alias=True, exclude_none=True)
     return row
-
-
-def task_status(work_state: state.WorkState) -> str:
-    """The extension's word for a state of ours."""
-    match work_state:
-        case state.WorkState.QUEUED | state.WorkState.RUNNING:
-            return "working"
-        case state.WorkState.SUCCEEDED | state.WorkState.FAILED:
-            return "completed"
-        case state.WorkState.CANCELLED:
-            return "cancelled"
-        case _:
-            assert_never(work_state)
-
-
-def _message(found: jobs.Job) -> str:
-    if found.outlook is not None and found.item.state is state.WorkState.QUEUED:
-        return words.waiting(found.outlook)
-    return found.item.message or found.item.state.value
 
 
 def _when(at: float) -> str:

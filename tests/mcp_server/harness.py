@@ -1,7 +1,7 @@
 """A whole gateway with its MCP surface in front of fake engines, on a real loopback socket."""
 
 import contextlib
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,6 @@ import anyio
 import httpx2
 import mcp
 from mcp.client.streamable_http import streamable_http_client
-from mcp.server.extension import Extension
 from mcp.types import CallToolResult, TextContent
 from starlette.applications import Starlette
 
@@ -19,6 +18,7 @@ from coordinator import loop, settings, store
 from coordinator.state import WorkState
 from local_model_gateway import config, serve
 from mcp_server import server as mcp_surface
+from mcp_server import tasks
 from mcp_server.info import ServerInfo
 from openai_shim import openai_routes, options
 from runtimes import launch, registry, upstream
@@ -127,7 +127,8 @@ async def gateway(
     *,
     server: config.Server | None = None,
     broker: Any = None,
-    extensions: Sequence[Extension] = (),
+    task_sources: Sequence[tasks.Source] = (),
+    prepare: Callable[[mcp_surface.GatewayServer], None] = lambda server: None,
     pool_bytes: int | None = None,
     **info: Any,
 ) -> AsyncGenerator[Gateway]:
@@ -158,8 +159,9 @@ async def gateway(
             broker,
             ServerInfo("0.0.test", base_url=url, **info),
             folder / "state",
-            extensions,
+            task_sources,
         )
+        prepare(surface.server)
         await stack.enter_async_context(surface.run())
         routes = [
             *openai_routes.routes(coordinator, engines, options.ShimOptions()),
