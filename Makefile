@@ -35,7 +35,7 @@ help: ## What there is to do
 	@touch $@
 
 up: .venv/.runtime ## Set up and start the gateway in the foreground, with a built-in model
-	@$(RUN) local_model_gateway up --foreground --port $(PORT)
+	@$(RUN) local_model_gateway start --port $(PORT)
 
 test: .venv/.dev ## The whole test suite, the slow parts too
 	$(RUN) pytest -m "not engines" -n 2 --dist loadgroup

@@ -2,7 +2,7 @@
 
 import enum
 import time
-from collections.abc import AsyncGenerator, Callable, Collection
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
@@ -89,11 +89,20 @@ class Coordinator:
         engine: Engine,
         memory: Memory,
         limits: settings.CoordinatorSettings,
+        reap: Callable[[Collection[str]], Awaitable[int]] | None = None,
     ) -> AsyncGenerator["Coordinator"]:
-        """Recover what an earlier gateway left, run the queue, and stop every engine at the end."""
+        """Recover what an earlier gateway left, run the queue, and stop every engine at the end.
+
+        `reap` ends engines of ours whose marks are not among those given: nobody could adopt them.
+        """
         self = cls(registry, store_, engine, memory, limits)
         recovered = await store_.take_over()
         failpoints.reach("recovered_rows")
+        if reap is not None:
+            residents = self.keeper.fleet.residents
+            await reap(
+                [one.nonce for name, one in recovered.processes.items() if name in residents]
+            )
         async with anyio.create_task_group() as group:
             self._restore(recovered)
             group.start_soon(self.keeper.run, group)

@@ -13,20 +13,29 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+from anyio.abc import TaskStatus
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 
 import local_model_gateway
-from coordinator import loop, store
+from coordinator import errors, loop, refusals, store
 from coordinator import settings as coordinator_settings
 from local_model_gateway import config, engines, machine, mcp_door, operations, redact, serve
+from local_model_gateway.errors import ConfigError, GatewayError, Problem
 from openai_shim import openai_routes, options
-from runtimes import launch, registry, upstream
+from runtimes import errors as runtimes_errors
+from runtimes import launch, registry, strays, upstream
 
 log = logging.getLogger(__name__)
 
 CUT_S = 2.0
 """What a stream that is cut at the end of the drain has left to send its error event."""
+
+
+class StateRefused(GatewayError):
+    """The state directory is somebody else's, or cannot be used."""
+
+    code = "state_refused"
 
 
 @dataclass(slots=True)
@@ -95,12 +104,17 @@ def limits(
 async def run(settings: config.Config, announce: Callable[[Gateway], None]) -> None:
     """Serve until SIGTERM, SIGINT or `/admin/shutdown`; `announce` is called once it answers.
 
-    Raises `ConfigError`-like errors of the parts before anything was started.
+    Raises a `GatewayError`, with nothing started, where the configuration or the state cannot be used.
     """
     serve.raise_file_limit()
     with serve.bind(settings.server) as listening:
-        async with opened(settings, serve.port_of(listening)) as (gateway, routes):
-            await _serve(gateway, routes, listening, announce)
+        try:
+            async with opened(settings, serve.port_of(listening)) as (gateway, routes):
+                await _serve(gateway, routes, listening, announce)
+        except runtimes_errors.RuntimesError as error:
+            raise ConfigError([Problem(str(error))]) from None
+        except (errors.OwnedElsewhere, refusals.StateUnusable) as error:
+            raise StateRefused(str(error)) from None
 
 
 @asynccontextmanager
@@ -120,16 +134,26 @@ async def opened(
     async with (
         store.Store.open(state_dir, knobs) as store_,
         upstream.Upstream() as engines_,
-        loop.Coordinator.open(members, store_, engines_, machine.Machine(), knobs) as coordinator,
+        loop.Coordinator.open(
+            members,
+            store_,
+            engines_,
+            machine.Machine(),
+            knobs,
+            functools.partial(strays.reap, places.logs),
+        ) as coordinator,
         mcp_door.McpDoor(settings, coordinator, state_dir) as mcp,
     ):
         gateway = Gateway(settings, state_dir, port, coordinator)
         mcp.url = gateway.url
-        yield gateway, [
-            *operations.routes(coordinator, gateway.picture, gateway.end),
-            *openai_routes.routes(coordinator, engines_, options.ShimOptions()),
-            *mcp.routes(),
-        ]
+        yield (
+            gateway,
+            [
+                *operations.routes(coordinator, gateway.picture, gateway.end),
+                *openai_routes.routes(coordinator, engines_, options.ShimOptions()),
+                *mcp.routes(),
+            ],
+        )
 
 
 async def _serve(
@@ -142,12 +166,15 @@ async def _serve(
     app = serve.guarded(Starlette(routes=routes), server, gateway.port)
     silent = anyio.Event()
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_until_told, gateway, tasks.cancel_scope)
-        await tasks.start(
-            functools.partial(
-                serve.serve, app, listening, server, stop=silent, grace_s=CUT_S
+
+        async def answer(*, task_status: TaskStatus[None]) -> None:
+            await serve.serve(
+                app, listening, server, stop=silent, grace_s=CUT_S, task_status=task_status
             )
-        )
+            tasks.cancel_scope.cancel()
+
+        tasks.start_soon(_until_told, gateway)
+        await tasks.start(answer)
         announce(gateway)
         await gateway.stop.wait()
         log.info("stopping; running work has %.0f s", gateway.drain_s)
@@ -156,7 +183,7 @@ async def _serve(
     log.info("stopped")
 
 
-async def _until_told(gateway: Gateway, scope: anyio.CancelScope) -> None:
+async def _until_told(gateway: Gateway) -> None:
     """The first signal lets running work end; a second one cuts it off."""
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         async for number in signals:

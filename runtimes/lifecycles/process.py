@@ -1,14 +1,13 @@
 """An engine that is a process of ours: spawned, watched, and ended with all its descendants."""
 
 import logging
-import secrets
 import time
 from collections.abc import Callable, Iterable
 
 import anyio
 from anyio import to_thread
 
-from runtimes import base, engine_log, health, launch, process, process_tree, race
+from runtimes import base, engine_log, health, launch, process, process_tree, race, strays
 from runtimes.settings import EngineRecipe
 
 log = logging.getLogger(__name__)
@@ -38,7 +37,7 @@ class ProcessLifecycle:
         measure: Measure = process_tree.resident_bytes,
     ) -> None:
         self._spec, self._recipe, self._how, self._port = spec, recipe, how, port
-        self._measure = measure
+        self._measure, self._logs = measure, places.logs
         self._log = engine_log.EngineLog(places.logs / f"{spec.name}.log", recipe, places.redact)
         self._child: process.Child | None = None
         self._used: int | None = None
@@ -110,10 +109,11 @@ class ProcessLifecycle:
         if not await to_thread.run_sync(process.port_is_free, port):
             return None, self._port_taken(port)
         self._log.begin()
-        nonce = secrets.token_hex(16)
+        nonce = strays.new_mark(self._logs)
         try:
             child = await process.Child.spawn(self._how.command(port, nonce), port, nonce)
             self._child = child
+            report(base.LoadProgress("starting"))  # whoever keeps records learns of the child now
         except process.NotInstalled as error:
             return None, launch.Unstartable(base.FailureClass.NOT_INSTALLED, str(error))
         except OSError as error:

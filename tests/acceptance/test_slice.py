@@ -22,16 +22,16 @@ async def test_a_chat_runs_through_every_layer(tmp_path: Path) -> None:
             assert answer.json()["usage"]["completion_tokens"] == 5
             assert answer.headers["x-lmg-runtime"] == "a"
             assert int(answer.headers["x-lmg-load-ms"]) > 0
-            lines = []
             async with client.stream(
                 "POST", "/v1/chat/completions", json={**body, "stream": True}
             ) as stream:
-                async for line in stream.aiter_lines():
-                    lines.append(line)
+                lines = [line async for line in stream.aiter_lines()]
             assert "data: [DONE]" in lines
             status = (await client.get("/status")).json()
             assert status["runtimes"][0]["state"] == "ready"
-            assert status["finished_today"]["succeeded"] == 2
+            with anyio.fail_after(10):  # interactive rows are written behind the answer
+                while (await client.get("/status")).json()["finished_today"]["succeeded"] < 2:
+                    await anyio.lowlevel.checkpoint()
         assert await here.stop() == 0
         assert here.left_behind() == []
         assert len(witness.named(here.witness, "begin")) == 2
@@ -46,14 +46,16 @@ async def test_sigterm_lets_a_running_stream_end_and_leaves_no_process(tmp_path:
             "stream": True,
             "messages": [{"role": "user", "content": "[[tokens:30]] [[delay-ms:50]]"}],
         }
-        async with here.client() as client:
-            async with client.stream("POST", "/v1/chat/completions", json=body) as stream:
-                lines = stream.aiter_lines()
-                while "data: {" not in await anext(lines):
-                    pass
-                assert here.process is not None
-                here.process.terminate()
-                rest = [line async for line in lines]
+        async with (
+            here.client() as client,
+            client.stream("POST", "/v1/chat/completions", json=body) as stream,
+        ):
+            lines = stream.aiter_lines()
+            while "data: {" not in await anext(lines):
+                pass
+            assert here.process is not None
+            here.process.terminate()
+            rest = [line async for line in lines]
         assert "data: [DONE]" in rest
         assert await here.died() == 0
         assert here.left_behind() == []

@@ -147,9 +147,9 @@ class Gateway:
         found = []
         for process in psutil.process_iter(["cmdline"]):
             words = process.info["cmdline"] or []
-            if "tests.support.fake_engine" in words and any(mine in word for word in words):
-                if process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
+            ours = "tests.support.fake_engine" in words and any(mine in word for word in words)
+            if ours and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
         return found
 
 
