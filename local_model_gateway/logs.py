@@ -132,7 +132,7 @@ def written(
     before, before_level = root.handlers[:], root.level
     root.handlers[:] = [incoming]
     root.setLevel(level.upper())
-    for noisy in ("uvicorn.access", "httpx2", "mcp", "fakeredis", "docket"):
+    for noisy in ("uvicorn", "httpx2", "mcp", "fakeredis", "docket"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     listener.start()
     try:

@@ -76,8 +76,8 @@ def _body(given: argparse.Namespace) -> dict[str, Any]:
     prompt = given.prompt
     if prompt is None or prompt == "-":
         prompt = sys.stdin.read()
-    elif not sys.stdin.isatty() and _something_waits():
-        prompt = f"{prompt}\n\n{sys.stdin.read()}"
+    elif not sys.stdin.isatty() and _something_waits() and (more := sys.stdin.read()).strip():
+        prompt = f"{prompt}\n\n{more}"
     if not prompt.strip():
         raise errors.CommandFailed('say what to ask: lmg run MODEL "PROMPT"')
     system = [{"role": "system", "content": given.system}] if given.system else []
@@ -151,7 +151,8 @@ def _timing(content: Mapping[str, Any], total_s: float) -> str:
         parts.append(f"load {content['load_ms'] / 1000:.1f} s")
     first = content["first_token_s"]
     if first is not None:
-        parts.append(f"first token {first:.1f} s")
+        waited_s = ((content["queue_ms"] or 0) + (content["load_ms"] or 0)) / 1000
+        parts.append(f"first token {max(0.0, first - waited_s):.1f} s")
     tokens = content["usage"].get("completion_tokens")
     if tokens:
         said = phrases.count(tokens, "token")

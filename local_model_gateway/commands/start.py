@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from local_model_gateway.app import Gateway
 
 
+TOY = "The built-in model is a toy written by hand: it says one sentence, whatever you ask."
+
+
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, metavar="PORT", help="instead of server.port")
     parser.add_argument("--quiet", action="store_true", help="do not say where it answers")
@@ -90,9 +93,9 @@ def greeting(gateway: "Gateway") -> str:
         f"  Status       {url}/status",
         "",
     ]
-    if any(runtime.engine == "embedded" for runtime in settings.runtimes.values()):
+    if has_toy(settings):
         lines += [
-            "The built-in model `tiny` answers at once and talks nonsense, on purpose.",
+            TOY,
             "For a real one: `lmg init` looks for engines and models on this machine.",
             "",
         ]
@@ -101,6 +104,14 @@ def greeting(gateway: "Gateway") -> str:
     else:
         lines += ["No model is configured yet: lmg init", ""]
     return "\n".join(lines)
+
+
+def has_toy(settings: config.Config) -> bool:
+    """Whether the built-in model is served."""
+    return any(
+        runtime.engine == "embedded" and runtime.model is None
+        for runtime in settings.runtimes.values()
+    )
 
 
 def curl(url: str, model: str, with_key: bool) -> str:

@@ -22,6 +22,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace, terminal: Terminal) -> int:
     file = Path(given.config) if given.config else None
+    created_config = _first_config(given, file, terminal)
     settings = config.load(file, os.environ)
     if danger := exposure.danger(settings.server.host, settings.server.keys.values()):
         raise errors.BindRefused(danger)
@@ -39,6 +40,7 @@ def run(given: argparse.Namespace, terminal: Terminal) -> int:
         "status": "ok",
         "pid": announced.pid,
         "created": created,
+        "config_created": created_config,
         "config": [str(one) for one in settings.files],
         "endpoints": start.endpoints(url),
         "models": models,
@@ -46,6 +48,30 @@ def run(given: argparse.Namespace, terminal: Terminal) -> int:
     }
     terminal.result("lmg.up/1", content, _said(announced, settings, created))
     return 0
+
+
+def _first_config(given: argparse.Namespace, file: Path | None, terminal: Terminal) -> bool:
+    """On a machine without a configuration, look around and offer to write one with what was found."""
+    if config.find(file, os.environ) or not (terminal.interactive or given.yes):
+        return False
+    from local_model_gateway.commands import init
+    from local_model_gateway.detection import survey
+
+    terminal.progress("looking for engines and models")
+    found = survey.look(os.environ, Path.home())
+    chosen = survey.choices(found)
+    terminal.note("No configuration yet, so I looked around. Nothing was started or changed.\n")
+    terminal.note(survey.described(found) + "\n")
+    if not chosen:
+        terminal.note("No engine with a model was found; the built-in one runs instead.\n")
+        return False
+    question = f"Use {'this model' if len(chosen) == 1 else f'these {len(chosen)} models'}? They load only when asked for."
+    if not given.yes and not terminal.agreed(question):
+        return False
+    target = paths.config_dir(os.environ) / "config.yaml"
+    init.write(target, survey.as_yaml(chosen))
+    terminal.note(f"wrote {paths.shown(target)}, edit it any time\n")
+    return True
 
 
 def _answers(announced: announcement.Announcement, settings: config.Config) -> bool:
@@ -115,10 +141,10 @@ def _said(announced: announcement.Announcement, settings: config.Config, created
         f"  Status       {places['status']}",
         "",
     ]
-    if not settings.files:
+    if start.has_toy(settings):
         lines += [
-            "No configuration yet: the built-in model `tiny` talks nonsense, on purpose.",
-            "For a real one: `lmg init` looks for engines and models on this machine.",
+            start.TOY,
+            "For a real one: `lmg init --user` looks for engines and models on this machine.",
             "",
         ]
     models = list(settings.runtimes)

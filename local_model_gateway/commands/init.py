@@ -1,0 +1,76 @@
+"""`lmg init`: look around, and write a short configuration with what was found."""
+
+import argparse
+import os
+from pathlib import Path
+
+from local_model_gateway import config, config_reader, errors, paths
+from local_model_gateway.detection import survey
+from local_model_gateway.terminal import Terminal
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--user", action="store_true", help="for this user, wherever you are")
+    parser.add_argument("--output", metavar="FILE", help="write there")
+    parser.add_argument("--dry-run", action="store_true", help="only show what would be written")
+    parser.add_argument("--force", action="store_true", help="replace a file; the old one is kept")
+
+
+def run(given: argparse.Namespace, terminal: Terminal) -> int:
+    target = _target(given)
+    terminal.progress("looking for engines and models")
+    found = survey.look(os.environ, Path.home())
+    chosen = survey.choices(found)
+    text = survey.as_yaml(chosen)
+    # What we write must be what we read.
+    config.validate(config_reader.parse(text.encode(), target, os.environ))
+    kept = None if given.dry_run else write(target, text, force=given.force)
+    content = {
+        "status": "ok",
+        "written": None if given.dry_run else str(target),
+        "kept": None if kept is None else str(kept),
+        "models": [choice.name for choice in chosen],
+        "found": found.as_json(),
+        "content": text,
+    }
+    lines = [survey.described(found), ""]
+    if given.dry_run:
+        lines += [f"{paths.shown(target)} would be:", "", text]
+    else:
+        lines += [f"wrote {paths.shown(target)}, {len(chosen)} models", "Next  lmg up"]
+    terminal.result("lmg.init/1", content, "\n".join(lines))
+    return 0
+
+
+def write(target: Path, text: str, *, force: bool = False) -> Path | None:
+    """Put the file there as a whole; where one is, refuse, or keep it beside and say where."""
+    kept = None
+    if target.exists():
+        if not force:
+            raise errors.RefusedByGateway(
+                f"{paths.shown(target)} exists and is yours; --force replaces it and keeps the old one"
+            )
+        kept = _free_name(target)
+        target.replace(kept)
+    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    made = target.with_name(f".{target.name}.{os.getpid()}")
+    made.write_text(text, encoding="utf-8")
+    made.chmod(0o600)
+    made.replace(target)
+    return kept
+
+
+def _free_name(target: Path) -> Path:
+    number = 1
+    while (kept := target.with_name(f"{target.name}.old-{number}")).exists():
+        number += 1
+    return kept
+
+
+def _target(given: argparse.Namespace) -> Path:
+    named = given.output or given.config
+    if named:
+        return Path(named).expanduser().absolute()
+    if given.user:
+        return paths.config_dir(os.environ) / "config.yaml"
+    return Path(paths.PROJECT_FILE).absolute()

@@ -1,0 +1,43 @@
+"""Clients on this machine, by the signs that their recipes name."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from recipes import loader
+from recipes.front_matter import Detect, Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A client that could use this gateway."""
+
+    id: str
+    title: str
+    sign: str
+    """What gave it away."""
+
+
+def installed(home: Path, which: Callable[[str], str | None] = shutil.which) -> list[Client]:
+    """Every client with at least one sign."""
+    found = []
+    for recipe in loader.every(Kind.CLIENT).values():
+        sign = next(filter(None, (_sign(one, home, which) for one in recipe.front.detect)), None)
+        if sign is not None:
+            found.append(Client(recipe.id, recipe.front.title, sign))
+    return found
+
+
+def _sign(detect: Detect, home: Path, which: Callable[[str], str | None]) -> str | None:
+    if detect.command is not None and which(detect.command):
+        return detect.command
+    if detect.path is not None:
+        path = (
+            home / detect.path.removeprefix("~/")
+            if detect.path.startswith("~")
+            else Path(detect.path)
+        )
+        if path.exists():
+            return detect.path
+    return None
