@@ -1,6 +1,5 @@
 """Puts the MCP surface together: one server for both protocol eras, as routes to splice into the application."""
 
-import importlib
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,8 +17,9 @@ from mcp.server.transport_security import TransportSecuritySettings
 from mcp.types import Tool
 from starlette.routing import BaseRoute
 
+from broker.service import Broker
 from coordinator import loop
-from mcp_server import resources, slim, state_key, tasks
+from mcp_server import broker_tools, resources, slim, state_key, tasks
 from mcp_server.client_tools import ClientTools
 from mcp_server.confirmation import Confirmations
 from mcp_server.gateway_tools import GatewayTools
@@ -75,7 +75,7 @@ class McpSurface:
 
 def build(
     coordinator: loop.Coordinator,
-    broker: Any,
+    broker: Broker | None,
     info: ServerInfo,
     state_dir: Path,
     task_sources: Sequence[tasks.Source] = (),
@@ -107,7 +107,6 @@ def build(
     JobTools(coordinator).register(server)
     ClientTools(coordinator, info).register(server)
     if broker is not None:
-        broker_tools: Any = importlib.import_module("mcp_server.broker_tools")
         broker_tools.register(server, broker)
     resources.register(server, coordinator, info, tool_servers)
     return McpSurface(server, _routes(server, info), coordinator, key, bus)
