@@ -1,6 +1,7 @@
 """A whole gateway in front of fake engines, in a test's own event loop, on a real loopback socket."""
 
 import json
+import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -91,6 +92,12 @@ class Gateway:
                     return rows
                 await anyio.sleep(0.02)  # the store writes behind the answer, in its own time
 
+    async def until_queued(self, count: int) -> None:
+        """Wait until so many wait."""
+        with anyio.fail_after(30):
+            while len(self.coordinator.snapshot().queue) != count:
+                await self.coordinator.changed()
+
     async def until_idle(self) -> None:
         """Wait until no lease is held and nothing waits."""
         with anyio.fail_after(30):
@@ -139,6 +146,7 @@ async def gateway(
     places = launch.Places(logs=folder / "logs", models=folder / "models")
     made = registry.build(sections, {"fake": RECIPE}, places)
     listening = serve.bind(server)
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     port = serve.port_of(listening)
     stop = anyio.Event()
     async with (
