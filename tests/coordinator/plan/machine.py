@@ -151,7 +151,8 @@ class Traffic(stateful.RuleBasedStateMachine):
         for engine in self.world.engines.values():
             engine.pinned = False
         self.world.settle()
-        self.world.advance(10 * len(self.world.queue) * self.world.step_s() + 1000)
+        bounds = [self.world.bound_s(ticket) for ticket in self.world.queue.values()]
+        self.world.advance(2 * max(bounds, default=0) + 1000)
         assert not self.world.queue, "somebody waits for ever"
         assert not self.world.running
         for engine in self.world.engines.values():
