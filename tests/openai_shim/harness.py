@@ -156,6 +156,7 @@ async def gateway(
         anyio.create_task_group() as group,
     ):
         app = Starlette(routes=openai_routes.routes(coordinator, engines, shim))
+        app.router.redirect_slashes = False
         await group.start(
             lambda task_status: serve.serve(
                 serve.guarded(app, server, port),
