@@ -16,7 +16,6 @@ ENGINE = "embedded"
 NOTICE = (
     "A toy written by hand: it says one sentence, whatever you ask. Add a real model to hear sense."
 )
-DEFAULT_CONTEXT = 4096
 TINY_VERSION = 1  # another one whenever the model says or weighs something else
 TINY_BYTES = 128 << 20  # measured 40 to 60 MiB
 ROOT = Path(runtimes.__file__).parent.parent
@@ -58,7 +57,7 @@ class EmbeddedLaunch:
         spec, settings = self.spec, self.settings
         argv = [sys.executable, "-P", str(Path(runtimes.__file__).with_name("embedded_child.py"))]
         argv += ["--model", str(self.model()), "--port", str(port), "--alias", spec.upstream_model]
-        argv += ["--context", str(settings.context or DEFAULT_CONTEXT)]
+        argv += ["--context", str(spec.context_tokens)] if spec.context_tokens else []
         argv += ["--slots", str(spec.max_concurrency)]
         argv += ["--embeddings"] if "embeddings" in spec.capabilities else []
         argv += ["--heartbeat", str(self.heartbeat()), *settings.args]

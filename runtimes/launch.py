@@ -1,9 +1,10 @@
 """From a runtime's section and its engine's recipe to the command that starts it."""
 
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Protocol
 
 from anyio import to_thread
@@ -88,26 +89,40 @@ class RecipeLaunch:
             return settings.cmd
         return [
             *recipe.argv,
-            *(recipe.with_context if settings.context else []),
+            *(recipe.with_context if self.spec.context_tokens else []),
             *recipe.with_slots,
             *(recipe.with_embeddings if "embeddings" in self.spec.capabilities else []),
             *settings.args,
         ]
 
     def _values(self, port: int, nonce: str) -> Mapping[str, str]:
-        context = self.settings.context or 0
+        context = self.spec.context_tokens or 0
         return {
+            **names(self.spec.name, self.settings),
             "port": str(port),
-            "model": model_path(self.settings),
             "context": str(context),
             # llama.cpp divides what it is given among its slots.
             "total": str(context * self.spec.max_concurrency),
             "slots": str(self.spec.max_concurrency),
             "alias": self.spec.upstream_model,
-            "name": self.spec.name,
             "nonce": nonce,
-            "key": nonce,
+            "python": sys.executable,
+            "oneshot": str(Path(__file__).with_name("oneshot_child.py")),
         }
+
+
+def names(runtime: str, settings: RuntimeSettings) -> dict[str, str]:
+    """What a runtime and its model are called, in every form that engines ask for."""
+    model = model_path(settings)
+    path = PurePath(model)
+    return {
+        "name": runtime,
+        "alias": runtime,
+        "model": model,
+        "file": path.name,
+        "stem": path.stem,
+        "folder": str(path.parent),
+    }
 
 
 def fill(template: str, values: Mapping[str, str]) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePath
 
 from rapidfuzz import fuzz, utils
 from rapidfuzz import process as matching
@@ -81,10 +82,8 @@ def spec(name: str, settings: RuntimeSettings, recipe: EngineRecipe) -> base.Run
     _check(name, settings, recipe)
     toy = recipe.lifecycle is LifecycleKind.EMBEDDED and settings.model is None
     slots = settings.max_concurrency or recipe.max_concurrency
-    context = settings.context or (
-        embedded.DEFAULT_CONTEXT if recipe.lifecycle is LifecycleKind.EMBEDDED else None
-    )
-    names = {"name": name, "alias": name, "model": launch.model_path(settings)}
+    context = settings.context or recipe.default_context
+    names = launch.names(name, settings)
     exclusive = recipe.lifecycle is LifecycleKind.ONESHOT
     return base.RuntimeSpec(
         name=name,
@@ -113,6 +112,8 @@ def _memory(
         return settings.memory
     if recipe.lifecycle is LifecycleKind.EMBEDDED and settings.model is None:
         return embedded.TINY_BYTES
+    if recipe.model_is == "name" or not PurePath(launch.model_path(settings)).is_absolute():
+        return None
     return footprint.of_model(launch.model_path(settings), context, slots)
 
 

@@ -161,7 +161,7 @@ class Loaded(Section):
     instance: str | None = None
     """Dotted path of what unload wants to hear, if it is not the name."""
     only_if: str | None = None
-    """Dotted path that must hold something for the row to count as loaded."""
+    """Dotted path that must hold something for the row to count as loaded; `path=word`: just that word."""
     absent: list[str] = []
     """Names that mean that nothing is loaded."""
     prefix: str = ""
@@ -226,13 +226,16 @@ class EngineRecipe(Section):
 
     lifecycle: Annotated[LifecycleKind, Field(strict=False)]
     argv: list[str] = []
-    """The command; {port} {model} {context} {slots} {alias} {name} each fill one argument."""
+    """The command. Filled in: {port}, {model}, {file}, {stem} and {folder} of its path, {context}, {slots},
+    {total} (context times slots), {alias}, {name}, {nonce} (a secret of this start), {python}, {oneshot}."""
     with_context: list[str] = []
-    """Added when a context length is configured."""
+    """Added when there is a context length, configured or the recipe's own."""
     with_slots: list[str] = []
     """Added always where the engine has slots."""
     with_embeddings: list[str] = []
     """Added when the runtime has the capability `embeddings`."""
+    default_context: Annotated[int, Field(ge=256)] | None = None
+    """For engines that would otherwise take all that the model was trained with."""
     env: dict[str, str] = {}
     model_is: Literal["gguf", "folder", "name", "path_or_name", "none"] = "path_or_name"
     """What is checked before anything is started."""

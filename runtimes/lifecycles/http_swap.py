@@ -16,7 +16,6 @@ from runtimes.settings import Call, EngineRecipe, Loaded, RuntimeSettings
 
 POLL_S = 0.25
 REQUEST_TIMEOUT_S = 10.0
-UNLOAD_POLLS_TIMEOUT_S = 60.0
 
 Report = Callable[[base.LoadProgress], None]
 
@@ -95,7 +94,7 @@ class HttpSwapLifecycle:
 
     async def stop(self) -> None:
         """Unload, and wait until the server no longer lists it."""
-        with anyio.CancelScope(shield=True), anyio.move_on_after(UNLOAD_POLLS_TIMEOUT_S):
+        with anyio.CancelScope(shield=True), anyio.move_on_after(self._spec.stop_timeout_s):
             rows = await self._rows()
             for row in rows or []:
                 if self._is_ours(row):
@@ -275,7 +274,7 @@ def rows(said: object, loaded: Loaded) -> list[Row]:
         name = health.dig(entry, loaded.id)
         if not isinstance(name, str) or name in loaded.absent:
             continue
-        if loaded.only_if is not None and not health.dig(entry, loaded.only_if):
+        if loaded.only_if is not None and not _holds(entry, loaded.only_if):
             continue
         instance = health.dig(entry, loaded.instance) if loaded.instance else name
         size = health.dig(entry, loaded.size) if loaded.size else None
@@ -287,6 +286,12 @@ def rows(said: object, loaded: Loaded) -> list[Row]:
             )
         )
     return found
+
+
+def _holds(entry: object, condition: str) -> bool:
+    path, _, word = condition.partition("=")
+    found = health.dig(entry, path)
+    return str(found) == word if word else bool(found)
 
 
 def classify(problem: str) -> base.FailureClass:

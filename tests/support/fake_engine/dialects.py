@@ -162,6 +162,29 @@ async def _kobold_reload(engine: Engine, connection: wire.Connection, filename: 
     await connection.send(200, {"success": filename is not None})
 
 
+async def _llama_router(engine: Engine, connection: wire.Connection, request: wire.Request) -> bool:
+    match request.method, request.path:
+        case "GET", "/models":
+            status = {"value": "loaded" if engine.loaded else "unloaded"}
+            await connection.send(200, {"data": [{"id": engine.knobs.model, "status": status}]})
+        case "POST", "/models/load":
+            if request.json().get("model") != engine.knobs.model:
+                error = {"message": "model is not found", "type": "not_found_error", "code": 404}
+                await connection.send(404, {"error": error})
+                return True
+            await engine.load(engine.knobs.model)
+            await connection.send(200, {"success": True})
+        case "POST", "/models/unload":
+            if engine.loaded is None:
+                await connection.send(400, {"error": {"message": "not loaded", "code": 400}})
+                return True
+            engine.unload()
+            await connection.send(200, {"success": True})
+        case _:
+            return False
+    return True
+
+
 async def _localai(engine: Engine, connection: wire.Connection, request: wire.Request) -> bool:
     match request.method, request.path:
         case "GET", "/readyz" | "/healthz":
@@ -229,6 +252,7 @@ _DIALECTS: dict[str, Handler] = {
     "tabbyapi": _tabbyapi,
     "lmstudio": _lmstudio,
     "koboldcpp": _koboldcpp,
+    "llama-router": _llama_router,
     "localai": _localai,
     "sglang": _sglang,
     "vllm": _vllm,

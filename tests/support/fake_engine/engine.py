@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.support.fake_engine import knobs as knobs_module
 from tests.support.fake_engine import memory_ledger, witness
 
-LOADS_LATER = ("ollama", "tabbyapi", "lmstudio", "koboldcpp", "localai")
+LOADS_LATER = ("ollama", "tabbyapi", "lmstudio", "llama-router", "localai")
 """Dialects whose server is up before any model is loaded."""
 
 

@@ -8,7 +8,17 @@ from pathlib import Path
 
 LOAD_STYLES = ("none", "llama", "shards", "dots")
 CRASH_MOMENTS = ("never", "start", "load", "ready")
-DIALECTS = ("openai", "ollama", "tabbyapi", "lmstudio", "koboldcpp", "localai", "sglang", "vllm")
+DIALECTS = (
+    "openai",
+    "ollama",
+    "tabbyapi",
+    "lmstudio",
+    "koboldcpp",
+    "llama-router",
+    "localai",
+    "sglang",
+    "vllm",
+)
 
 
 @dataclass(frozen=True, slots=True)
