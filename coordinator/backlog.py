@@ -29,6 +29,8 @@ class Errand:
     """A whole transaction of its own kind, such as a takeover; never grouped."""
 
     work: Callable[[connection.Database], Awaitable[object]]
+    afterwards: Callable[[connection.Database], Awaitable[object]] | None = None
+    """What can only be done outside a transaction, right after this one."""
     done: anyio.Event = field(default_factory=anyio.Event)
     error: Exception | None = None
     result: object = None

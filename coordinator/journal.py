@@ -77,9 +77,13 @@ class Journal:
         if entry.error is not None:
             raise entry.error
 
-    async def errand(self, work: Callable[[connection.Database], Awaitable[_T]]) -> _T:
-        """Run `work` inside a transaction of its own and return what it returns."""
-        entry = Errand(work)
+    async def errand(
+        self,
+        work: Callable[[connection.Database], Awaitable[_T]],
+        afterwards: Callable[[connection.Database], Awaitable[object]] | None = None,
+    ) -> _T:
+        """Run `work` inside a transaction of its own, then `afterwards`; returns what `work` returns."""
+        entry = Errand(work, afterwards)
         await self._wait_for(entry)
         if entry.error is not None:
             raise entry.error
@@ -175,6 +179,8 @@ class Journal:
             failpoints.reach("store_errand_before_commit")
             await self._database.commit()
             failpoints.reach("store_errand_after_commit")
+            if errand.afterwards is not None:
+                await errand.afterwards(self._database)
             self._set_health(None)
         except Exception as error:  # noqa: BLE001 - handed to the caller, whatever it is
             await self._undo()

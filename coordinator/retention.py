@@ -84,7 +84,9 @@ class Pruner:
         dropped = 0
         for sweep in SWEEPS:
             while batch := _fitting(await self.reading.rows(sweep.find, values)):
-                gone = await self.journal.errand(_Drop(sweep.drop, batch, self.epoch))
+                gone = await self.journal.errand(
+                    _Drop(sweep.drop, batch, self.epoch), _give_back_pages
+                )
                 failpoints.reach("prune_after_batch")
                 if sweep.drop == DROP_WORK:
                     dropped += gone
@@ -101,9 +103,12 @@ class _Drop:
     async def __call__(self, database: connection.Database) -> int:
         if await writing.held_epoch(database) != self.epoch:
             raise errors.OwnershipLost(self.epoch)
-        dropped = await database.run_many(self.sql, [{"key": key} for key in self.keys])
-        await database.rows(f"PRAGMA incremental_vacuum({VACUUM_PAGES})")
-        return dropped
+        return await database.run_many(self.sql, [{"key": key} for key in self.keys])
+
+
+async def _give_back_pages(database: connection.Database) -> None:
+    # As a script: `execute` takes only the first step of this statement, which is one page.
+    await database.script(f"PRAGMA incremental_vacuum({VACUUM_PAGES})")
 
 
 def _fitting(found: Sequence[connection.Row]) -> list[int]:

@@ -164,6 +164,7 @@ class Store:
         """Drop what is older than the history that is kept; returns how many work items went."""
         if self._epoch is None:
             raise RuntimeError("take_over() comes before prune()")
+        await self._fresh()
         now = self._opened_wall + (time.monotonic() - self._opened_at)
         pruner = retention.Pruner(self._journal, self._opened.reading, self._epoch)
         return await connection.answer_of(pruner.prune(now, self._settings.history_s))

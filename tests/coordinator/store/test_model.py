@@ -57,8 +57,8 @@ class Rows(stateful.RuleBasedStateMachine):
         self.recover()
 
     def teardown(self) -> None:
-        self.opened.__exit__(None, None, None)
-        self.stack.close()
+        with self.stack:
+            self.opened.__exit__(None, None, None)
 
     def write(self, noted: bool, *written: changes.Change) -> bool:
         """Whether it was written, as far as the store tells."""
