@@ -97,7 +97,8 @@ async def _inspect(path: Path, steps: tuple[migrate.Migration, ...]) -> None:
             await migrate.refuse_newer(database, path, steps)
             found = await database.value("PRAGMA quick_check(1)")
             if found != "ok":
-                raise _damaged(path, found)
+                # "*** in database main ***", and on the next line what is wrong.
+                raise _damaged(path, found.splitlines()[-1])
 
 
 @asynccontextmanager

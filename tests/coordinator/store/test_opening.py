@@ -64,11 +64,20 @@ def garble_pages(path: Path) -> None:
     path.write_bytes(content)
 
 
+def garble_one_page(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 4096 // 2 * 4096
+    content[middle : middle + 64] = b"\xff" * 64
+    path.write_bytes(content)
+
+
 def shorten(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: -4096 * 5])
 
 
-@pytest.mark.parametrize("damage", [cut, garble_header, garble_pages, shorten, Path.unlink])
+@pytest.mark.parametrize(
+    "damage", [cut, garble_header, garble_pages, garble_one_page, shorten, Path.unlink]
+)
 async def test_a_damaged_database_is_refused_and_left_as_it_is(
     tmp_path: Path, damage: Callable[[Path], None]
 ) -> None:
