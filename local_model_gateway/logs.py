@@ -134,6 +134,8 @@ def written(
     root.setLevel(level.upper())
     for noisy in ("uvicorn", "httpx2", "mcp", "fakeredis", "docket"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    # A full disk loses log lines, and nothing else: no traceback a line, no failure at the end.
+    logging.raiseExceptions = False
     listener.start()
     try:
         yield
@@ -142,7 +144,8 @@ def written(
         root.setLevel(before_level)
         listener.stop()
         for handler in handlers:
-            handler.close()
+            with contextlib.suppress(OSError):
+                handler.close()
 
 
 class _AsIs(logging.handlers.QueueHandler):

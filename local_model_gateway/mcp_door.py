@@ -20,9 +20,17 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 import local_model_gateway
 from coordinator import loop
-from local_model_gateway import config
+from local_model_gateway import answers, config
 
 log = logging.getLogger(__name__)
+
+TRY_AGAIN_S = 5.0
+UNAVAILABLE = answers.Refusal(
+    503,
+    "mcp_unavailable",
+    "The MCP server could not start; the gateway's log says why, and it is tried again.",
+    [(b"retry-after", b"5")],
+)
 
 
 class McpDoor:
@@ -63,16 +71,20 @@ class McpDoor:
         """Wait for the server, then hand the request through untouched."""
         await self._loaded.wait()
         if self._surface is None:
-            raise RuntimeError("the MCP server could not be loaded")
-        await self._surface(scope, receive, send)
+            await answers.send(UNAVAILABLE, send)
+        else:
+            await self._surface(scope, receive, send)
 
     async def _run(self) -> None:
-        """A broken install of one package must not take the other surfaces down."""
-        try:
-            await self._serve()
-        except* ImportError:
-            log.exception("the MCP server cannot be loaded; the other routes go on")
+        """A full disk or a broken package must not take the other surfaces down."""
+        while True:
+            try:
+                await self._serve()
+            except* (ImportError, OSError):
+                log.exception("the MCP server cannot start; the other routes go on")
+            self._surface = None
             self._loaded.set()
+            await anyio.sleep(TRY_AGAIN_S)
 
     async def _serve(self) -> None:
         server: Any = await to_thread.run_sync(importlib.import_module, "mcp_server.server")

@@ -79,15 +79,17 @@ async def everything_ends(here: Gateway, acknowledged: dict[int, str]) -> None:
 def never_twice_at_once(here: Gateway) -> None:
     """The engines' own log: no job began while the same job was running, no two engines at once."""
     assert witness.overlaps(here.witness) == []
-    running: dict[str, int] = {}
+    running: dict[str, tuple[int, str]] = {}
+    alive = {life.pid: life.ended for life in witness.lives(witness.read(here.witness))}
     for event in witness.read(here.witness):
-        prompt = str(event.data.get("prompt", ""))
-        job = prompt.partition(".")[0]
+        request = (event.pid, str(event.data.get("id")))
+        job = str(event.data.get("prompt", "")).partition(".")[0]
         if event.event == "begin" and job.startswith("job-"):
-            assert job not in running or running[job] != event.pid, f"{job} ran twice at once"
-            running[job] = event.pid
-        elif event.event in {"end", "cancelled"} and job.startswith("job-"):
-            running.pop(job, None)
+            before = running.get(job)
+            assert before is None or alive[before[0]] < event.t, f"{job} ran twice at once"
+            running[job] = request
+        elif event.event in {"end", "cancelled"}:
+            running = {name: its for name, its in running.items() if its != request}
 
 
 async def keep_submitting(here: Gateway, acknowledged: dict[int, str], numbers: range) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import anyio
 
-from coordinator import lease, loop, messages, settings, store, work
+from coordinator import errors, lease, loop, messages, settings, store, work
 from runtimes import base, registry
 from runtimes.upstream import Completion
 from tests.support.scripted import FreeMemory, ScriptedLifecycle
@@ -103,7 +103,7 @@ class Holder:
                     self.granted.set()
                     await self.release.wait()
                     held.finish(output_tokens=7)
-        except Exception as error:
+        except errors.CoordinatorError as error:
             self.error = error
         finally:
             self.done.set()
