@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from local_model_gateway import __version__, announcement, config, logs, redact
+from local_model_gateway import __version__, announcement, config, logs, readiness_note, redact
 from local_model_gateway.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def serve(settings: config.Config, terminal: Terminal, *, quiet: bool = False) -
             gateway.url, os.getpid(), gateway.started_at, __version__
         )
         announcement.write(state_dir, announced)
+        readiness_note.send("READY=1")
         if not quiet:
             terminal.result("lmg.start/1", described(gateway), greeting(gateway))
             sys.stdout.flush()
@@ -60,6 +61,7 @@ def serve(settings: config.Config, terminal: Terminal, *, quiet: bool = False) -
         try:
             anyio.run(app.run, settings, announce)
         finally:
+            readiness_note.send("STOPPING=1")
             announcement.remove(state_dir)
 
 
