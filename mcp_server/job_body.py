@@ -16,8 +16,6 @@ _NEEDS: dict[str, tuple[str, str]] = {
     COMPLETIONS: ("completions", "prompt"),
     EMBEDDINGS: ("embeddings", "input"),
 }
-MAX_DEPTH = 64
-"""Deeper than any real request; parsers behind us have their own, lower, limits."""
 
 
 def request(
@@ -87,26 +85,7 @@ def _seconds(fields: dict[str, Any], name: str) -> float | None:
 
 
 def _encoded(fields: Mapping[str, Any]) -> bytes:
-    if _depth(fields) > MAX_DEPTH:
-        raise errors.refuse("invalid_request", f"`body` is nested deeper than {MAX_DEPTH}")
     try:
         return json.dumps(fields, ensure_ascii=False, allow_nan=False).encode()
     except ValueError as error:  # NaN, or half of a surrogate pair
         raise errors.refuse("invalid_request", f"`body` cannot be sent: {error}") from None
-
-
-def _depth(value: object) -> int:
-    """Without recursion, so that a deep body cannot break the measuring of it."""
-    deepest, level = 0, [value]
-    while level:
-        deepest += 1
-        if deepest > MAX_DEPTH:
-            break
-        inner: list[object] = []
-        for one in level:
-            if isinstance(one, Mapping):
-                inner += one.values()
-            elif isinstance(one, list):
-                inner += one
-        level = inner
-    return deepest
