@@ -300,6 +300,23 @@ async def test_counts_agree_with_the_rows_and_outlive_the_process(tmp_path: Path
     assert live.ever == {"succeeded": 3, "cancelled": 1, "swap": 1}
 
 
+async def test_today_begins_anew_with_the_day(tmp_path: Path) -> None:
+    now = time.time()
+    async with store.Store.open(
+        tmp_path, settings.CoordinatorSettings(), wall=lambda: now
+    ) as store_:
+        await store_.take_over()
+        await store_.commit(*making.lived(making.item(), at=now))
+        assert store_.counts().today == {"succeeded": 1}
+        now += 86400
+        assert store_.counts().today == {}
+        await store_.commit(*making.lived(making.item(), at=now))
+        assert (store_.counts().today, store_.counts().ever) == (
+            {"succeeded": 1},
+            {"succeeded": 2},
+        )
+
+
 async def test_switches_keep_their_last_value(tmp_path: Path) -> None:
     async with making.owned_store(tmp_path) as store_:
         for value in ("true", "false", "true"):
