@@ -5,6 +5,7 @@ never pays for it.
 """
 
 import contextlib
+import importlib
 import os
 import shutil
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from broker import settings
+from broker.child import Child
 from broker.errors import ServerUnavailable
 from broker.ring import Redactor, Ring
 from broker.tokens import TokenFile
@@ -24,8 +26,6 @@ if TYPE_CHECKING:
     import mcp
     import mcp_types
     from mcp.client.session import ClientRequestContext, IncomingMessage
-
-    from broker.stdio import Child
 
     Elicited = mcp_types.ElicitResult | mcp_types.ErrorData
 
@@ -49,13 +49,25 @@ class Places:
     interactive: bool = False
 
 
+def load() -> None:
+    """Import what opening needs; half a second the first time, so never on the event loop."""
+    for module in (
+        "mcp",
+        "mcp_types",
+        "mcp.client.sse",
+        "mcp.client.streamable_http",
+        "broker.stdio",
+    ):
+        importlib.import_module(module)
+
+
 @contextlib.asynccontextmanager
 async def open_client(
     name: str,
     server: settings.ServerSettings,
     places: Places,
     ring: Ring,
-    child: "Child",
+    child: Child,
     hooks: Hooks,
 ) -> AsyncGenerator["mcp.Client"]:
     """An open, negotiated client; on leaving, the connection and any process of it are gone."""
@@ -88,7 +100,7 @@ def _transport(
     server: settings.ServerSettings,
     places: Places,
     ring: Ring,
-    child: "Child",
+    child: Child,
     spill: Callable[[], Path],
 ) -> AbstractAsyncContextManager[Any]:  # Any: each transport has streams of its own make
     match server.kind:
@@ -105,7 +117,7 @@ async def _stdio(
     name: str,
     server: settings.ServerSettings,
     ring: Ring,
-    child: "Child",
+    child: Child,
     spill: Callable[[], Path],
 ) -> AsyncGenerator[Any]:
     from broker import stdio  # noqa: PLC0415 (brings the SDK's message types)

@@ -15,6 +15,7 @@ import anyio
 import anyio.abc
 
 from broker import connect, refresh
+from broker.child import Child
 from broker.errors import CallFailed, CallLost, ServerUnavailable
 from broker.ring import Ring
 from broker.settings import ServerSettings
@@ -24,12 +25,11 @@ if TYPE_CHECKING:
     import mcp
     import mcp_types
 
-    from broker.stdio import Child
-
 State = Literal["asleep", "starting", "ready", "failed"]
 BACKOFF_FIRST_S = 1.0
 BACKOFF_CAP_S = 300.0
 CALLS_KEPT = 200
+LISTENS_FROM = "2026-07-28"
 
 Elicit = Callable[["mcp_types.ElicitRequestParams"], Awaitable["connect.Elicited"]]
 Listed = Callable[[Listing], Awaitable[None]]
@@ -51,7 +51,7 @@ class Life:
     stop: anyio.Event = field(default_factory=anyio.Event)
     over: anyio.Event = field(default_factory=anyio.Event)
     client: "mcp.Client | None" = None
-    child: "Child | None" = None
+    child: Child | None = None
     error: ServerUnavailable | None = None
     stale: bool = False
     wake: anyio.Event = field(default_factory=anyio.Event)
@@ -130,7 +130,10 @@ class Downstream:
 
     @property
     def last_error(self) -> str:
-        return self._last_error
+        if not self._last_error:
+            return ""
+        tail = self._ring.tail(1)
+        return f"{self._last_error}: {tail[0]}" if tail else self._last_error
 
     def log_tail(self, count: int = 20) -> list[str]:
         return self._ring.tail(count)
@@ -256,6 +259,11 @@ class Downstream:
         async with self._opened():
             pass  # opening lists
 
+    async def asleep(self) -> None:
+        """Until it does not run."""
+        while self._life is not None:
+            await self._life.over.wait()
+
     async def close(self) -> None:
         """On return the connection, and every process of it, is gone."""
         life = self._life
@@ -269,12 +277,11 @@ class Downstream:
         self._failures, self._retry_at = 0, 0.0
 
     async def _live(self, life: Life) -> None:
-        from broker.stdio import Child  # noqa: PLC0415 (brings the SDK's message types)
-
         life.child = Child()
         hooks = connect.Hooks(self._elicited, lambda: _mark_stale(life), self._spill)
         error: BaseException | None = None
         try:
+            await anyio.to_thread.run_sync(connect.load)
             with anyio.CancelScope() as scope:
                 scope.deadline = anyio.current_time() + self.settings.start_timeout
                 async with connect.open_client(
@@ -322,6 +329,7 @@ class Downstream:
         async with anyio.create_task_group() as group:
             group.start_soon(_wake_when, life.child.ended, life)
             group.start_soon(_wake_when, life.stop, life)
+            group.start_soon(_listen, client, life)
             while not (life.stop.is_set() or life.child.ended.is_set()):
                 if life.stale:
                     life.stale = False
@@ -359,6 +367,20 @@ _NO_ANSWER = frozenset({-32000, -32001})
 def _mark_stale(life: Life) -> None:
     life.stale = True
     life.wake.set()
+
+
+async def _listen(client: "mcp.Client", life: Life) -> None:
+    """In the newer era a server says that its tools changed only to those who listen."""
+    from mcp import MCPError  # noqa: PLC0415 (loaded by now)
+
+    tools = client.server_capabilities.tools
+    if client.protocol_version < LISTENS_FROM or tools is None or not tools.list_changed:
+        return
+    # One that does not keep its word is not asked again in this life; it is listed anew in the next.
+    with contextlib.suppress(MCPError, RuntimeError, TimeoutError):
+        async with client.listen(tools_list_changed=True) as changes:
+            async for _ in changes:
+                _mark_stale(life)
 
 
 async def _wake_when(event: anyio.Event, life: Life) -> None:

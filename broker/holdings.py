@@ -1,7 +1,7 @@
 """The snapshot in memory: what is searched now, replaced whole whenever a listing or an approval changes it."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import anyio
 
 from broker import policy
 from broker.settings import ServerSettings
-from catalog import diff
+from catalog import diff, lexicon
 from catalog.library import Library
 from catalog.model import ServerSnapshot, Snapshot, Tool
 from catalog.store import SnapshotStore
@@ -41,7 +41,11 @@ class Held:
         )
 
 
-def build(snapshot: Snapshot, servers: Mapping[str, ServerSettings]) -> Held:
+def build(
+    snapshot: Snapshot,
+    servers: Mapping[str, ServerSettings],
+    words: lexicon.Lexicon | None = None,
+) -> Held:
     """Read a snapshot for the servers that are configured and enabled; tools that are denied are left out."""
     enabled = {name: one for name, one in servers.items() if one.enabled}
     decisions: dict[str, policy.Decision] = {}
@@ -60,7 +64,7 @@ def build(snapshot: Snapshot, servers: Mapping[str, ServerSettings]) -> Held:
     chars = sum(
         len(tool.name) + len(tool.description) + len(tool.input_schema) for tool in kept.tools()
     )
-    return Held(kept, Library(kept), decisions, chars)
+    return Held(kept, Library(kept, words), decisions, chars)
 
 
 class Holdings:
@@ -71,8 +75,10 @@ class Holdings:
         self._servers = servers
         self._stamp: object = None
         self._lock = anyio.Lock()
+        self._changed = anyio.Event()
         self._snapshot = Snapshot()
-        self.held = build(Snapshot(), {})
+        # Empty until `load`: reading the lexicon here would block whoever makes a broker.
+        self.held = build(Snapshot(), {}, lexicon.EMPTY)
 
     async def load(self) -> None:
         """Read the files if another process changed them since; `lmg mcp approve` is such a process."""
@@ -123,3 +129,10 @@ class Holdings:
 
     async def _rebuild(self) -> None:
         self.held = await anyio.to_thread.run_sync(build, self._snapshot, self._servers)
+        before, self._changed = self._changed, anyio.Event()
+        before.set()
+
+    async def changed(self, enough: Callable[[Held], bool]) -> None:
+        """Until the picture is as wanted."""
+        while not enough(self.held):
+            await self._changed.wait()

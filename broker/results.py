@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from broker.child import SPILLED
 from broker.errors import NoSuchSpill
 
 if TYPE_CHECKING:
@@ -124,8 +125,6 @@ def text_of(result: "mcp_types.CallToolResult") -> str:
 
 def already_spilled(result: "mcp_types.CallToolResult") -> Mapping[str, Any] | None:
     """What the transport left in place of an answer that it wrote to a file."""
-    from broker.stdio import SPILLED  # noqa: PLC0415 (brings the SDK's message types)
-
     found = (result.meta or {}).get(SPILLED)
     return found if isinstance(found, dict) else None
 

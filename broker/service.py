@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -105,11 +105,17 @@ class Broker:
                 for downstream in self._downstreams.values():
                     closing.start_soon(downstream.close)
         self._group.cancel_scope.cancel()
-        return await self._stack.__aexit__(kind, error, trace)
+        # Without the error: it is not our tasks' and must not come out wrapped in a group.
+        await self._stack.__aexit__(None, None, None)
+        return None
 
     @property
     def held(self) -> Held:
         return self._holdings.held
+
+    def downstream(self, name: str) -> Downstream:
+        """The actor of one enabled server."""
+        return self._downstreams[name]
 
     # Finding
 
@@ -342,6 +348,14 @@ class Broker:
     def status(self) -> dict[str, Any]:
         """Facts for /status and the dashboard."""
         return reports.status(self.servers, self.held, self._downstreams)
+
+    async def reload(self) -> None:
+        """See at once what another process wrote; otherwise it is seen within seconds."""
+        await self._holdings.load()
+
+    async def changed(self, enough: Callable[[Held], bool]) -> None:
+        """Until what is known of the tools is as wanted."""
+        await self._holdings.changed(enough)
 
     async def _listed(self, listing: Listing) -> None:
         await self._holdings.absorb(listing)

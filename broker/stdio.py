@@ -11,7 +11,7 @@ import os
 import re
 import signal
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -21,6 +21,7 @@ import mcp_types as types
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.shared.message import SessionMessage
 
+from broker.child import SPILLED, Child
 from broker.ring import Ring
 
 INHERITED = (
@@ -45,8 +46,6 @@ LEAVE_S = 1.0
 TERM_S = 1.5
 KILL_S = 2.0
 
-SPILLED = "local-model-gateway/spilled"
-
 _HEAD_ID = re.compile(rb'^\s*\{\s*"jsonrpc"\s*:\s*"2\.0"\s*,\s*"id"\s*:\s*(\d+)\s*,\s*"result"')
 _TAIL_ID = re.compile(rb'"id"\s*:\s*(\d+)\s*(?:,\s*"jsonrpc"\s*:\s*"2\.0"\s*)?\}\s*$')
 _TAIL_ID_LAST = re.compile(rb'"jsonrpc"\s*:\s*"2\.0"\s*,\s*"id"\s*:\s*(\d+)\s*\}\s*$')
@@ -63,16 +62,6 @@ class Command:
     argv: Sequence[str]
     env: Mapping[str, str]
     cwd: str | None
-
-
-@dataclass(slots=True)
-class Child:
-    """One running server, as the actor that owns it sees it."""
-
-    pid: int = 0
-    ended: anyio.Event = field(default_factory=anyio.Event)
-    exit_code: int | None = None
-    trouble: str = ""
 
 
 def environment(
