@@ -192,7 +192,8 @@ class Journal:
     async def _write_group(self, group: Group) -> None:
         """One transaction for all of it; entry by entry only if one of them cannot be applied."""
         if self._encoder is None:
-            _log.error("%d changes came before take_over() and were not written", len(group))
+            if group:
+                _log.error("changes came before take_over() and were not written")
             self._fail(group, RuntimeError("take_over() comes before the first change"))
             return
         try:

@@ -331,3 +331,16 @@ async def test_nothing_is_written_before_the_takeover(tmp_path: Path) -> None:
             await store_.commit(changes.Setting("a", "b"))
         with pytest.raises(RuntimeError, match="take_over"):
             await store_.prune()
+        store_.note(changes.Setting("a", "b"))
+        assert (await store_.take_over()).settings == {}
+
+
+async def test_opening_and_closing_says_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(2):
+        async with store.Store.open(tmp_path, settings.CoordinatorSettings()):
+            pass
+        async with making.owned_store(tmp_path) as store_:
+            await store_.commit(changes.Setting("a", "b"))
+    assert caplog.records == []
