@@ -11,8 +11,8 @@ from tests.conformance import install
 CLIENTS = install.CACHE / "clients"
 
 PYTHON: dict[str, tuple[str, ...]] = {
-    "litellm": ("litellm==1.106.2",),
-    "langchain": ("langchain-openai==1.7.4",),
+    "litellm": ("litellm==1.106.2", "mcp==2.3.0"),
+    "langchain": ("langchain-openai==1.7.3",),
     "schemathesis": ("schemathesis==4.32.5",),
 }
 NPM: dict[str, dict[str, str]] = {"npm-openai": {"openai": "7.55.0"}}
