@@ -371,7 +371,12 @@ def _let_time_pass(play: _Play, look_again_at: float | None) -> bool:
             leased = max(0, resident.leased - 1)
             play.residents[name] = replace(resident, leased=leased, last_used_at=play.at)
         elif resident.state is _State.STARTING:
-            play.residents[name] = replace(resident, state=_State.READY, ready_since=play.at)
+            play.residents[name] = replace(
+                resident,
+                state=_State.READY,
+                ready_since=play.at,
+                load_s=_quantile(play.scene.learned[name].load_s, play.quantile),
+            )
         elif resident.state in (_State.STOPPING, _State.SETTLING):
             play.residents[name] = replace(resident, state=_State.STOPPED, retry_at=None)
     return True

@@ -10,15 +10,16 @@ in the order in which the code below has them:
    are looked at in the same order, and get only what takes nothing from the ones before them.
 4. Bar: what is in the target's way admits nothing that ranks behind the target's item, once that
    item has strictly higher priority or has waited `max_wait_s`. What ranks ahead is never held back.
-5. Dwell: a runtime with work of its own is neither barred nor drained before `min_residency_s`, an
-   idle one goes at once. Strict FIFO (`max_wait_s` of 0) knows no dwell.
+5. Dwell: a runtime with work of its own is neither barred nor drained before `min_residency_s`, nor
+   before it has been ready for as long as it took to load (times `residency_per_load`); an idle one
+   goes at once. Strict FIFO (`max_wait_s` of 0) knows no dwell.
 6. Fit: what must go is the least that makes the target's footprint fit the pool: idle before busy,
    least recently used first, pinned never. An unknown footprint is the whole pool.
 7. Swap: drain, stop when the last lease ends, settle, start. Running work is never interrupted.
 8. Keep: a draining runtime that is wanted again, or that nobody needs gone any more, is kept.
 
-The caller applies all actions and asks again until there are none. One call costs O(q log q + r^2 log r)
-for q queued items and r runtimes, and the sort is by sequence number, which is how a queue comes.
+The caller applies all actions and asks again until there are none. For q queued items, which come
+in order of admission, and r runtimes one call costs O(q + r^2 log r).
 """
 
 import heapq
@@ -64,6 +65,8 @@ class Resident:
     """Loaded by hand (`lmg load`): not unloaded for being idle before this time."""
     since: float | None = None
     """When it came into its state; only the forecast looks at it."""
+    load_s: float | None = None
+    """How long its load took, which its stay has to be worth; None is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,12 +138,10 @@ def decide(
     lines = rank(queue, knobs)
     view = _View(residents, lines, pool_bytes, knobs, now)
     fitted = _fit(view, () if paused else _targets(view))
-    actions: list[Action] = [] if paused else list(_join(view, fitted.claims))
-    actions += _swap(view, fitted)
-    actions += _keep(view, fitted)
-    actions += _unload_idle(view, fitted)
-    actions += (Start(name) for name in fitted.starts)
-    return Plan(tuple(actions), min((at for at in view.wakes if at > now), default=None))
+    granted = () if paused else _join(view, fitted.claims)
+    leaving = (*_swap(view, fitted), *_keep(view, fitted), *_unload_idle(view, fitted))
+    actions = (*granted, *leaving, *(Start(name) for name in fitted.starts))
+    return Plan(actions, min((at for at in view.wakes if at > now), default=None))
 
 
 # 1. Rank
@@ -261,7 +262,8 @@ def _dwelled(view: _View, resident: Resident) -> bool:
     """Whether it has had its time since it became ready."""
     if resident.ready_since is None or view.knobs.max_wait_s <= 0:
         return True
-    return view.reached(resident.ready_since + view.knobs.min_residency_s)
+    worth_s = view.knobs.residency_per_load * (resident.load_s or 0.0)
+    return view.reached(resident.ready_since + max(view.knobs.min_residency_s, worth_s))
 
 
 def _may_go(view: _View, target: str, resident: Resident) -> bool:

@@ -13,6 +13,8 @@ class Knobs:
     """How long a runtime with work of its own keeps its place after it became ready."""
     aging_s: float = 60.0
     """Waiting this long earns one point of priority, so that nothing waits for ever. 0: no aging."""
+    residency_per_load: float = 1.0
+    """And at least this many times what its load took, so that under contention no more time goes into loads than into work. 0: `min_residency_s` alone."""
 
 
 @dataclass(frozen=True, slots=True)

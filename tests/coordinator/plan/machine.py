@@ -57,6 +57,7 @@ KNOBS = st.builds(
     max_wait_s=st.sampled_from([0.0, 8.0, 32.0]),
     min_residency_s=st.sampled_from([0.0, 4.0, 16.0]),
     aging_s=st.sampled_from([0.0, 1.0, 64.0]),
+    residency_per_load=st.sampled_from([0.0, 1.0, 2.0]),
 )
 
 

@@ -35,6 +35,7 @@ def resident(
     retry_at: float | None = None,
     keep_until: float | None = None,
     since: float | None = None,
+    load_s: float | None = None,
 ) -> plan.Resident:
     """A runtime; `ready_for` is how long it has been ready, `used` how long ago it was used."""
     if ready_for is None and state in {State.READY, State.DRAINING}:
@@ -54,6 +55,7 @@ def resident(
         retry_at=retry_at,
         keep_until=keep_until,
         since=since,
+        load_s=load_s,
     )
 
 

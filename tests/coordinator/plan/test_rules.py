@@ -134,6 +134,16 @@ def test_a_runtime_with_work_keeps_its_place_for_min_residency() -> None:
     )
 
 
+def test_a_runtime_with_work_stays_until_its_load_was_worth_it() -> None:
+    queue = [waiting(1, "b", priority=80, waited=60), waiting(2, "a")]
+    fresh = resident("a", State.READY, ready_for=12, load_s=40)
+    assert decide(queue, [fresh, resident("b")]) == plan.Plan((plan.Grant("a2", "a"),), NOW + 28)
+    knobs = settings.Knobs(residency_per_load=0)
+    assert decide(queue, [fresh, resident("b")], knobs=knobs).actions == (
+        plan.Stop("a", "swap", "b"),
+    )
+
+
 def test_an_idle_runtime_goes_at_once() -> None:
     fresh = resident("a", State.READY, ready_for=0)
     assert decide([waiting(1, "b")], [fresh, resident("b")]).actions == (

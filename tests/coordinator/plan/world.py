@@ -48,6 +48,8 @@ class Engine:
     exclusive: bool = False
     idle_unload_s: float | None = None
     load_s: int = 3
+    took_s: float | None = None
+    """What its load is known to have taken."""
     stop_s: int = 1
     settle_s: int = 1
     state: State = State.STOPPED
@@ -79,6 +81,7 @@ class Engine:
             idle_unload_s=self.idle_unload_s,
             retry_at=self.retry_at,
             since=self.since,
+            load_s=self.took_s,
         )
 
 
@@ -219,6 +222,7 @@ class World:
         }.get(engine.state)
         engine.due = None if lasts is None else self.now + lasts
         if event in {Event.BECAME_READY, Event.FOUND}:
+            engine.took_s = engine.load_s if event is Event.BECAME_READY else None
             engine.ready_since, engine.retry_at = self.now, None
             engine.footprint = engine.learned if engine.footprint is None else engine.footprint
 
@@ -396,7 +400,8 @@ class World:
         """Whether it has had its time."""
         if self.knobs.max_wait_s == 0 or engine.ready_since is None:
             return True
-        return self.now >= engine.ready_since + self.knobs.min_residency_s
+        worth_s = self.knobs.residency_per_load * (engine.took_s or 0)
+        return self.now >= engine.ready_since + max(self.knobs.min_residency_s, worth_s)
 
     def _check_overtaking(self, engine: Engine, waiting: plan.Waiting) -> None:
         targets = self.targets()
@@ -413,7 +418,8 @@ class World:
         """The longest that it may wait, as docs/scheduling.md states it."""
         knobs = self.knobs
         swap_s = LONGEST_STOP_S + LONGEST_SETTLE_S + LONGEST_LOAD_S
-        turn_s = knobs.min_residency_s + LONGEST_RUN_S + swap_s
+        stay_s = max(knobs.min_residency_s, knobs.residency_per_load * LONGEST_LOAD_S)
+        turn_s = stay_s + LONGEST_RUN_S + swap_s
         let_pass_s = ticket.passed_by * (knobs.max_wait_s + 2 * turn_s)
         return knobs.max_wait_s + (ticket.ahead + 2) * turn_s + let_pass_s
 
