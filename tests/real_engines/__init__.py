@@ -1,0 +1,1 @@
+"""Real engines on the hand-made models: exact words, real processes, real swaps."""
