@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+from anyio import to_thread
 from anyio.abc import TaskStatus
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute
@@ -20,11 +21,11 @@ from starlette.routing import BaseRoute
 import local_model_gateway
 from coordinator import errors, loop, refusals, store
 from coordinator import settings as coordinator_settings
-from local_model_gateway import config, engines, machine, mcp_door, operations, redact, serve
+from local_model_gateway import config, engines, mcp_door, operations, redact, serve
 from local_model_gateway.errors import ConfigError, GatewayError, Problem
 from openai_shim import openai_routes, options
 from runtimes import errors as runtimes_errors
-from runtimes import launch, registry, strays, upstream
+from runtimes import launch, memory, registry, strays, upstream
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +80,14 @@ class Gateway:
         }
 
 
+async def pool_bytes(settings: config.Pool, machine: memory.Machine) -> int | None:
+    """What all runtimes together may hold; None if the machine does not tell."""
+    if settings.memory != "auto":
+        return settings.memory
+    total = (await machine.reading()).total_bytes
+    return None if total is None else max(total - settings.reserve, total // 4)
+
+
 def limits(
     settings: config.Config, pool_bytes: int | None
 ) -> coordinator_settings.CoordinatorSettings:
@@ -128,9 +137,11 @@ async def opened(
         models=state_dir / "models",
         redact=redact.Redactor(settings.secrets),
     )
-    members = registry.build(settings.runtimes, engines.all_recipes(), places)
-    pool = await machine.pool_bytes(settings.pool)
-    knobs = limits(settings, pool)
+    machine = await to_thread.run_sync(memory.Machine.of_this_machine)
+    members = registry.build(
+        settings.runtimes, engines.all_recipes(), places, measure=machine.measure
+    )
+    knobs = limits(settings, await pool_bytes(settings.pool, machine))
     async with (
         store.Store.open(state_dir, knobs) as store_,
         upstream.Upstream() as engines_,
@@ -138,7 +149,7 @@ async def opened(
             members,
             store_,
             engines_,
-            machine.Machine(),
+            machine,
             knobs,
             functools.partial(strays.reap, places.logs),
         ) as coordinator,
