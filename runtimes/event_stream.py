@@ -10,6 +10,9 @@ from runtimes import http_relay
 EVENT_LIMIT = 8 * 1024 * 1024  # one event; a picture inside one stays far below
 DONE = b"data: [DONE]\n\n"
 _FIELDS = (b"event:", b"id:", b"retry:", b":")
+_ENVELOPE = frozenset(
+    {"choices", "created", "id", "model", "object", "service_tier", "system_fingerprint"}
+)
 _TELLING = (
     b'"finish_reason":"',
     b'"finish_reason": "',
@@ -277,7 +280,7 @@ class Cleaner:
             payload.pop("prompt_progress", None)
         if len(payload) == before:
             return event
-        if not payload.get("choices"):
+        if not payload.get("choices") and payload.keys() <= _ENVELOPE:
             return b""
         if "model" in payload:
             payload["model"] = self._name

@@ -14,7 +14,7 @@ from starlette.applications import Starlette
 
 from coordinator import loop, settings, store, work
 from coordinator.state import WorkState
-from local_model_gateway import config, serve
+from local_model_gateway import config, engines, serve
 from openai_shim import openai_routes, options
 from runtimes import launch, registry, upstream
 from runtimes.settings import EngineRecipe, RuntimeSettings
@@ -110,6 +110,8 @@ class Gateway:
 
 def section(folder: Path, name: str, given: Mapping[str, Any]) -> RuntimeSettings:
     """One runtime on a fake engine; keys that are no setting of a runtime are the engine's knobs."""
+    if "engine" in given:
+        return RuntimeSettings.model_validate(dict(given))
     known = RuntimeSettings.model_fields
     ours = {key: value for key, value in given.items() if key in known}
     knobs = {key: value for key, value in given.items() if key not in known}
@@ -144,18 +146,18 @@ async def gateway(
         name: section(folder, name, given) for name, given in (runtimes or {"tiny": {}}).items()
     }
     places = launch.Places(logs=folder / "logs", models=folder / "models")
-    made = registry.build(sections, {"fake": RECIPE}, places)
+    made = registry.build(sections, {**engines.all_recipes(), "fake": RECIPE}, places)
     listening = serve.bind(server)
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     port = serve.port_of(listening)
     stop = anyio.Event()
     async with (
         store.Store.open(folder / "state", limits) as kept,
-        upstream.Upstream(patience) as engines,
-        loop.Coordinator.open(made, kept, engines, NoMemory(), limits) as coordinator,
+        upstream.Upstream(patience) as ways,
+        loop.Coordinator.open(made, kept, ways, NoMemory(), limits) as coordinator,
         anyio.create_task_group() as group,
     ):
-        app = Starlette(routes=openai_routes.routes(coordinator, engines, shim))
+        app = Starlette(routes=openai_routes.routes(coordinator, ways, shim))
         app.router.redirect_slashes = False
         await group.start(
             lambda task_status: serve.serve(

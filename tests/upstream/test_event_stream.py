@@ -79,6 +79,14 @@ def test_usage_that_was_asked_for_stays() -> None:
     assert payloads(out)[0]["usage"] == USAGE
 
 
+def test_usage_that_was_asked_for_stays_when_timings_beside_it_go() -> None:
+    both = {"choices": [], "model": "m", "usage": USAGE, "timings": {"predicted_per_second": 9}}
+
+    assert payloads(cleaner(usage=True).feed(event(both))) == [
+        {"choices": [], "model": "tiny", "usage": USAGE}
+    ]
+
+
 def test_timings_and_prefill_progress_are_used_and_not_leaked() -> None:
     stream = cleaner()
     progress = {"total": 100, "cache": 0, "processed": 40, "time_ms": 5}
