@@ -79,7 +79,7 @@ SUBTLE = (
         "return view.reached(ahead[2].enqueued_at + view.knobs.max_wait_s)",
         "return view.now >= ahead[2].enqueued_at + view.knobs.max_wait_s",
     ),
-    Mutant("strict FIFO is not strict", "view.knobs.max_wait_s <= 0:\n        return True\n    return view.reached(resident", "False:\n        return True\n    return view.reached(resident"),
+    Mutant("strict FIFO is not strict", "resident.ready_since is None or view.knobs.max_wait_s <= 0:", "resident.ready_since is None:"),
     Mutant(
         "loads that are waited for are cut short",
         "return resident.name not in view.heads",

@@ -145,6 +145,7 @@ def test_a_very_long_queue_is_forecast_at_the_pace_of_its_beginning() -> None:
     assert times == sorted(time for time in times if time is not None)
 
 
+@pytest.mark.timeout(1800)
 @hypothesis.settings(
     max_examples=machine.EXAMPLES, deadline=None, database=None, suppress_health_check=list(hypothesis.HealthCheck)
 )  # fmt: skip

@@ -2,6 +2,7 @@
 
 import pytest
 
+from coordinator import plan
 from tests.coordinator.plan import machine, mutants
 
 # A few seconds each: all of them where the full count of examples runs, at the desk one a rule.
@@ -19,3 +20,8 @@ def test_the_properties_kill_the_mutant(mutant: mutants.Mutant) -> None:
 @pytest.mark.timeout(600)
 def test_a_copy_without_a_mistake_survives() -> None:
     assert mutants.killed_by(UNBROKEN, examples=200) is None
+
+
+@pytest.mark.parametrize("mutant", mutants.MUTANTS, ids=lambda mutant: mutant.name)
+def test_the_mutants_line_is_still_there(mutant: mutants.Mutant) -> None:
+    assert mutants.broken(mutant).decide is not plan.decide
