@@ -31,6 +31,8 @@ class Errand:
     work: Callable[[connection.Database], Awaitable[object]]
     afterwards: Callable[[connection.Database], Awaitable[object]] | None = None
     """What can only be done outside a transaction, right after this one."""
+    durable: bool = True
+    """Whether it is on the disk when it is done; else it is there after the next commit that is."""
     done: anyio.Event = field(default_factory=anyio.Event)
     error: Exception | None = None
     result: object = None

@@ -81,9 +81,10 @@ class Journal:
         self,
         work: Callable[[connection.Database], Awaitable[_T]],
         afterwards: Callable[[connection.Database], Awaitable[object]] | None = None,
+        durable: bool = True,
     ) -> _T:
         """Run `work` inside a transaction of its own, then `afterwards`; returns what `work` returns."""
-        entry = Errand(work, afterwards)
+        entry = Errand(work, afterwards, durable)
         await self._wait_for(entry)
         if entry.error is not None:
             raise entry.error
@@ -173,7 +174,7 @@ class Journal:
 
     async def _run_errand(self, errand: Errand) -> None:
         try:
-            await self._set_sync(full=True)
+            await self._set_sync(full=errand.durable)
             await self._database.begin()
             errand.result = await errand.work(self._database)
             failpoints.reach("store_errand_before_commit")

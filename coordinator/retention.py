@@ -7,7 +7,7 @@ import anyio
 
 from coordinator import connection, errors, failpoints, journal, writing
 
-BATCH_ROWS = 500
+BATCH_ROWS = 200
 # Freed pages are written too: many large answers in one transaction would be as slow as many rows.
 BATCH_BYTES = 16 * 1024 * 1024
 # Between batches, so that what is waiting gets its turn and the disk its rest.
@@ -16,8 +16,10 @@ PAUSE_S = 0.05
 KEY_KEPT_S = 86400.0
 # Whatever their age: beyond this the file is large for a history that nobody reads.
 ROWS_KEPT = 1_000_000
-# Given back to the file system after each batch, 4 KiB each.
-VACUUM_PAGES = 500
+# Room for what comes next, 4 KiB a page: to give that back and take it again would be work for nothing.
+FREE_PAGES_KEPT = 4096
+VACUUM_PAGES = 200
+FREE_PAGES = "PRAGMA freelist_count"
 
 # Never in the order of age over the whole table, always from an index's old end.
 ENDED_BODIES = """
@@ -85,13 +87,28 @@ class Pruner:
         for sweep in SWEEPS:
             while batch := _fitting(await self.reading.rows(sweep.find, values)):
                 gone = await self.journal.errand(
-                    _Drop(sweep.drop, batch, self.epoch), _give_back_pages
+                    _Drop(sweep.drop, batch, self.epoch), durable=False
                 )
                 failpoints.reach("prune_after_batch")
                 if sweep.drop == DROP_WORK:
                     dropped += gone
                 await anyio.sleep(PAUSE_S)
+        await self._give_back_pages()
         return dropped
+
+    async def _give_back_pages(self) -> None:
+        while int(await self.reading.value(FREE_PAGES)) > FREE_PAGES_KEPT:
+            await self.journal.errand(_StillOurs(self.epoch), _vacuum, durable=False)
+            await anyio.sleep(PAUSE_S)
+
+
+@dataclass(frozen=True, slots=True)
+class _StillOurs:
+    epoch: int
+
+    async def __call__(self, database: connection.Database) -> None:
+        if await writing.held_epoch(database) != self.epoch:
+            raise errors.OwnershipLost(self.epoch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +118,11 @@ class _Drop:
     epoch: int
 
     async def __call__(self, database: connection.Database) -> int:
-        if await writing.held_epoch(database) != self.epoch:
-            raise errors.OwnershipLost(self.epoch)
+        await _StillOurs(self.epoch)(database)
         return await database.run_many(self.sql, [{"key": key} for key in self.keys])
 
 
-async def _give_back_pages(database: connection.Database) -> None:
+async def _vacuum(database: connection.Database) -> None:
     # As a script: `execute` takes only the first step of this statement, which is one page.
     await database.script(f"PRAGMA incremental_vacuum({VACUUM_PAGES})")
 

@@ -106,6 +106,7 @@ async def test_pruned_space_goes_back_to_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retention, "PAUSE_S", 0.0)
+    monkeypatch.setattr(retention, "FREE_PAGES_KEPT", 100)
     async with making.owned_store(tmp_path) as store_:
         for _ in range(40):
             one = making.job()
@@ -114,7 +115,8 @@ async def test_pruned_space_goes_back_to_the_disk(
     full = (tmp_path / "queue.db").stat().st_size
     async with making.owned_store(tmp_path) as store_:
         await store_.prune()
-    assert (tmp_path / "queue.db").stat().st_size < full / 4
+    # What is kept free for what comes next, and the tables themselves.
+    assert 100 * 4096 < (tmp_path / "queue.db").stat().st_size < full / 3
 
 
 async def test_old_runtime_events_go_too(tmp_path: Path) -> None:
