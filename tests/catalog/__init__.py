@@ -1,0 +1,1 @@
+"""The catalog: what is known of tools, and how one is found."""
