@@ -55,7 +55,6 @@ check: .venv/.dev ## Format, lint, strict types, import rules, dead code, docs u
 	$(RUN) ruff check $(CODE)
 	$(RUN) mypy
 	.venv/bin/python .venv/bin/lint-imports --no-cache
-	$(RUN) vulture
 	$(RUN) deptry .
 	.venv/bin/python .venv/bin/codespell
 	$(RUN) tests.checks.tree

@@ -11,6 +11,8 @@ import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import vulture
+
 from coordinator import state as work_state
 from runtimes import state as runtime_state
 
@@ -18,10 +20,36 @@ ROOT = Path(__file__).parents[2]
 CODE_LINES, TEST_LINES = 400, 600
 STATES_PAGE = ROOT / "docs" / "states.md"
 
+PACKAGES = (
+    "local_model_gateway",
+    "mcp_server",
+    "openai_shim",
+    "broker",
+    "catalog",
+    "coordinator",
+    "runtimes",
+    "recipes",
+)
+# Named in no code of ours, because a library calls them.
+CALLED_BY_FRAMEWORKS = frozenset(
+    {
+        "capture_signals",
+        "delete_many",
+        "do_GET",
+        "do_POST",
+        "get_many",
+        "intercept_tool_call",
+        "log_message",
+        "put_many",
+        "send_400_response",
+        "ttl_many",
+        "_unsupported_upgrade_warning",
+    }
+)
 # What a package is imported as, where that is not its own name.
 IMPORTED_AS = {"pyyaml": "yaml"}
 # Declared for those who are not imported by name: see docs/dependencies.md.
-NOT_IMPORTED = {"watchfiles"}
+NOT_IMPORTED: set[str] = set()
 
 
 def tracked(*patterns: str) -> list[Path]:
@@ -73,6 +101,20 @@ def _imported() -> Iterator[str]:
                     yield from (name.name.partition(".")[0] for name in names)
                 case ast.ImportFrom(module=str(module)):
                     yield module.partition(".")[0]
+
+
+def dead_code() -> Iterator[str]:
+    """Functions, methods and classes that nobody names: neither the product, nor a test, nor a framework."""
+    finder = vulture.Vulture(
+        ignore_names=sorted(CALLED_BY_FRAMEWORKS),
+        ignore_decorators=["@*validator*", "@*serializer*", "@pydantic.*", "@app.*", "@*.tool*", "@*.resource*"],
+    )
+    finder.scavenge([str(ROOT / name) for name in (*PACKAGES, "tests", "benchmarks")])
+    for found in finder.get_unused_code(min_confidence=60):
+        path = Path(found.filename).relative_to(ROOT)
+        ours = path.parts[0] in PACKAGES
+        if ours and found.typ in {"function", "method", "class", "property", "unreachable_code"}:
+            yield f"{path}:{found.first_lineno}: nobody uses the {found.typ} {found.name}"
 
 
 def stale_states() -> Iterator[str]:
@@ -131,6 +173,7 @@ def foreign_words() -> Iterator[str]:
 CHECKS: tuple[Callable[[], Iterator[str]], ...] = (
     long_files,
     undescribed_dependencies,
+    dead_code,
     stale_states,
     foreign_words,
 )
