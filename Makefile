@@ -38,11 +38,11 @@ up: .venv/.runtime ## Set up and start the gateway in the foreground, with a bui
 	@$(RUN) local_model_gateway start --port $(PORT)
 
 test: .venv/.dev ## The whole test suite, the slow parts too
-	$(RUN) pytest -m "not engines" -n 2 --dist loadgroup
+	$(RUN) pytest -m "not engines" -n 2 --dist loadfile
 	$(RUN) pytest -m engines tests/real_engines
 
 test-everyday: .venv/.dev ## What to run while working: under five minutes
-	$(RUN) pytest -m "not slow and not engines" -n 2 --dist loadgroup
+	$(RUN) pytest -m "not slow and not engines" -n 2 --dist loadfile
 
 test-slow: .venv/.dev ## Real agents, long loads, crash loops
 	$(RUN) pytest -m slow
