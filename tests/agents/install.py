@@ -12,6 +12,9 @@ NPM: dict[str, dict[str, str]] = {
     "codex": {"@openai/codex": "0.169.0"},
     "opencode": {"opencode-ai": "1.18.33"},
     "claude-code": {"@anthropic-ai/claude-code": "2.1.329"},
+    "gemini-cli": {"@google/gemini-cli": "0.61.0"},
+    "qwen-code": {"@qwen-code/qwen-code": "0.24.4"},
+    "continue": {"@continuedev/cli": "1.5.47"},
 }
 
 PYTHON: dict[str, tuple[str, ...]] = {
