@@ -36,6 +36,8 @@ RECIPE = EngineRecipe.model_validate(
     }
 )
 
+RECIPES = {**engines.all_recipes(), "fake": RECIPE}
+
 
 class NoMemory:
     """Nobody can tell how much memory there is, and it always comes back."""
@@ -146,7 +148,7 @@ async def gateway(
         name: section(folder, name, given) for name, given in (runtimes or {"tiny": {}}).items()
     }
     places = launch.Places(logs=folder / "logs", models=folder / "models")
-    made = registry.build(sections, {**engines.all_recipes(), "fake": RECIPE}, places)
+    made = registry.build(sections, RECIPES, places)
     listening = serve.bind(server)
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     port = serve.port_of(listening)
