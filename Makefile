@@ -34,20 +34,32 @@ help: ## What there is to do
 	@$(INSTALL) --require-hashes -r requirements/dev.txt
 	@touch $@
 
+# Real clients, agents, MCP servers and engines that tests drive; each in an environment of its own.
+TOOLS := tests.broker.real_servers tests.clients.install tests.conformance.install tests.agents.install
+.cache/.tools: .venv/.dev tests/broker/real_servers.py tests/clients/install.py tests/conformance/install.py tests/agents/install.py
+	@mkdir -p .cache
+	@for tool in $(TOOLS); do echo "$$tool"; $(RUN) $$tool || exit 1; done
+	@touch $@
+
+.cache/.engines: .venv/.dev tests/real_engines/install.py
+	@mkdir -p .cache
+	$(RUN) tests.real_engines.install
+	@touch $@
+
 up: .venv/.runtime ## Set up and start the gateway in the foreground, with a built-in model
 	@$(RUN) local_model_gateway start --port $(PORT)
 
-test: .venv/.dev ## The whole test suite, the slow parts too
+test: .cache/.tools .cache/.engines ## The whole test suite, the slow parts too
 	$(RUN) pytest -m "not engines" -n 2 --dist loadfile
 	$(RUN) pytest -m engines tests/real_engines
 
-test-everyday: .venv/.dev ## What to run while working: under five minutes
+test-everyday: .cache/.tools ## What to run while working: under five minutes
 	$(RUN) pytest -m "not slow and not engines" -n 2 --dist loadfile
 
-test-slow: .venv/.dev ## Real agents, long loads, crash loops
+test-slow: .cache/.tools ## Real agents, long loads, crash loops
 	$(RUN) pytest -m slow
 
-test-engines: .venv/.dev ## Other real engines than llama.cpp: MLX and transformers on the CPU
+test-engines: .cache/.engines ## Other real engines than llama.cpp: MLX and transformers on the CPU
 	$(RUN) pytest -m engines tests/real_engines
 
 check: .venv/.dev ## Format, lint, strict types, import rules, dead code, docs up to date

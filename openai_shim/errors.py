@@ -277,7 +277,7 @@ def _short(text: str) -> str:
 
 
 def _without_folders(word: str) -> str:
-    # `/home/ann/models/a.gguf` becomes `a.gguf`; a lone slash or a route such as /v1/models stays.
+    # `/home/NAME/models/a.gguf` becomes `a.gguf`; a lone slash or a route such as /v1/models stays.
     if word.count("/") < 2 or "://" in word or word.lstrip("'\"`(").startswith(("/v1/", "/api/")):
         return word
     return word.rsplit("/", 1)[1]
