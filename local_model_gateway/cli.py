@@ -56,6 +56,7 @@ GROUPS: Mapping[str, Mapping[str, Verb]] = {
         "disconnect": Verb("disconnect", "undo that", "CLIENT"),
         "launch": Verb("launch", "start a client that uses this gateway", "CLIENT [-- ARGS]"),
         "mcp": Verb("mcp", "downstream MCP servers and their tools", "ls|import|refresh|search"),
+        "mcp-stdio": Verb("bridge", "MCP for clients that only start programs"),
         "demo": Verb("demo", "make generated models that stream and swap visibly"),
     },
     "Look at it": {
@@ -97,11 +98,16 @@ def run(arguments: Sequence[str]) -> int:
     command: Command = importlib.import_module(f"local_model_gateway.commands.{VERBS[verb].module}")
     parser = _parser(verb)
     command.arguments(parser)
+    if "--" in after:  # argparse would give such words to the first open positional
+        cut = after.index("--")
+        after, rest = after[:cut], after[cut + 1 :]
+    else:
+        rest = []
     try:
         given = parser.parse_args([*before, *after])
     except SystemExit as stop:
         return int(stop.code or 0)
-    given.verb = verb
+    given.rest = rest
     terminal = Terminal(wants_json=given.json, no_color=given.no_color)
     return _guarded(lambda: command.run(given, terminal), terminal)
 

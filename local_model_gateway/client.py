@@ -29,7 +29,7 @@ class Client:
                 f"{url!r} is no address of a gateway; write http://HOST:PORT"
             )
         self._host, self._port = parts.hostname, parts.port or 80
-        self._key = key
+        self.key = key
 
     def get(self, path: str, *, timeout_s: float = ANSWER_S) -> Any:  # Any: JSON
         """What the gateway says there."""
@@ -66,8 +66,8 @@ class Client:
     ) -> Generator[http.client.HTTPResponse]:
         connection = http.client.HTTPConnection(self._host, self._port, timeout=CONNECT_S)
         headers = {"X-LMG-Request": "1", "Accept": "application/json", **(more or {})}
-        if self._key is not None:
-            headers["Authorization"] = f"Bearer {self._key}"
+        if self.key is not None:
+            headers["Authorization"] = f"Bearer {self.key}"
         content = None if body is None else json.dumps(body).encode()
         if content is not None:
             headers["Content-Type"] = "application/json"
