@@ -154,13 +154,16 @@ class Journal:
     async def _write_waiting(self) -> None:
         """Take the next group or errand and write it; what does not fit waits for the next turn."""
         taken = self._take()
-        self._tried, self._in_flight = anyio.Event(), self._tried
         if isinstance(taken, Errand):
             await self._run_errand(taken)
-        else:
+        elif any(isinstance(entry, Note) for entry in taken):
+            self._tried, self._in_flight = anyio.Event(), self._tried
             await self._write_group(taken)
-        self._in_flight.set()
-        self._in_flight = None
+            self._in_flight.set()
+            self._in_flight = None
+        else:
+            # Questions wait for notes only: an unacknowledged commit need not be seen yet.
+            await self._write_group(taken)
         if not self.healthy and self._backlog.noted > BACKLOG_LIMIT:
             _log.error("%d noted changes were dropped unwritten", self._backlog.shorten())
 
