@@ -157,7 +157,7 @@ class Loaded(Section):
     rows: str = ""
     """Dotted path of the list in the answer; empty when the answer is one object."""
     id: str = "id"
-    """Dotted path of the model's name in a row."""
+    """Dotted path of the model's name in a row; empty where the server only ever has the one."""
     instance: str | None = None
     """Dotted path of what unload wants to hear, if it is not the name."""
     only_if: str | None = None

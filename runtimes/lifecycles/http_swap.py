@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import anyio
 import httpx2
@@ -16,6 +16,7 @@ from runtimes.settings import Call, EngineRecipe, Loaded, RuntimeSettings
 
 POLL_S = 0.25
 REQUEST_TIMEOUT_S = 10.0
+ANY_NAME = ""
 
 Report = Callable[[base.LoadProgress], None]
 
@@ -56,6 +57,10 @@ class HttpSwapLifecycle:
 
     async def look(self, known: base.ProcessRecord | None) -> base.Running | None:
         """Adopt the model if the server still has it loaded."""
+        if self._swap.loaded is None:
+            # It cannot be asked, and memory that nobody counts is worse than a load too many.
+            await self._unload(self._spec.upstream_model)
+            return None
         rows = await self._rows()
         if not any(self._is_ours(row) for row in rows or []):
             return None
@@ -180,7 +185,8 @@ class HttpSwapLifecycle:
             return None
         try:
             async with self._client(REQUEST_TIMEOUT_S) as http:
-                answer = await http.get(loaded.path)
+                name = quote(self._spec.upstream_model, safe="")
+                answer = await http.get(launch.fill(loaded.path, {"model": name}))
                 said = answer.json() if answer.status_code == 200 else None
         except (httpx2.HTTPError, ValueError):
             return None
@@ -231,7 +237,7 @@ class HttpSwapLifecycle:
     # ---- shapes ---------------------------------------------------------------------------------
 
     def _is_ours(self, row: Row) -> bool:
-        return self._same_name(row.name, self._spec.upstream_model)
+        return row.name == ANY_NAME or self._same_name(row.name, self._spec.upstream_model)
 
     def _same_name(self, listed: str, ours: str) -> bool:
         return listed == ours
@@ -271,8 +277,8 @@ def rows(said: object, loaded: Loaded) -> list[Row]:
     listed = health.dig(said, loaded.rows) if loaded.rows else said
     found = []
     for entry in listed if isinstance(listed, list) else [listed]:
-        name = health.dig(entry, loaded.id)
-        if not isinstance(name, str) or name in loaded.absent:
+        name = health.dig(entry, loaded.id) if loaded.id else ANY_NAME
+        if entry is None or not isinstance(name, str) or name in loaded.absent:
             continue
         if loaded.only_if is not None and not _holds(entry, loaded.only_if):
             continue

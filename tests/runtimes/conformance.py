@@ -181,14 +181,16 @@ def _free_port() -> int:
         return port
 
 
-def swapped(dialect: str, recipe: str) -> Callable[[Path], Any]:
+def swapped(
+    dialect: str, recipe: str, *, adopts: bool = True, checks_name: bool = True
+) -> Callable[[Path], Any]:
     """A server that stays up while its model comes and goes, in one engine's own shapes."""
 
     @contextlib.asynccontextmanager
     async def case(folder: Path) -> AsyncGenerator[Case]:
         log = folder / "witness"
         async with spawn.running(
-            model=MODEL, witness=log, dialect=dialect, load_s=0.3, memory_mib=8
+            model=MODEL, witness=log, dialect=dialect, asleep=True, load_s=0.3, memory_mib=8
         ) as engine:
             section = {
                 "engine": recipe,
@@ -199,8 +201,39 @@ def swapped(dialect: str, recipe: str) -> Callable[[Path], Any]:
             made = Case(
                 folder, shipped(recipe), section, lambda _: os.kill(engine.pid, signal.SIGKILL), log
             )
-            made.broken = {"model": "no-such-model"}
+            made.adopts = adopts
+            if not checks_name:
+                # Its server has one model, whatever it is called: what can fail is the server.
+                made.broken = {"url": "http://127.0.0.1:9"}
+            else:
+                made.broken = {"model": "no-such-model", "load_timeout": 1.0}
             yield made
+
+    return case
+
+
+def double(dialect: str, recipe: str, model: str) -> Callable[[Path], Any]:
+    """A process with the health and list routes of one engine, under that engine's shipped recipe."""
+
+    @contextlib.asynccontextmanager
+    async def case(folder: Path) -> AsyncGenerator[Case]:
+        log = folder / "witness"
+        knobs: dict[str, object] = {
+            "model": model,
+            "witness": log,
+            "dialect": dialect,
+            "load_s": 0.3,
+        }
+        section = {
+            "engine": recipe,
+            "model": f"{MODEL}.gguf",
+            "upstream_model": model,
+            "cmd": [*spawn.command(**knobs), "--port", "{port}"],
+            "env": {"PYTHONPATH": str(spawn.ROOT)},
+            "stop_timeout": 5.0,
+        }
+        broken = {"cmd": [*spawn.command(**knobs, crash="load"), "--port", "{port}"]}
+        yield Case(folder, shipped(recipe), section, _kill_process, log, broken)
 
     return case
 
@@ -230,5 +263,12 @@ CASES: dict[str, Callable[[Path], Any]] = {
     "tabbyapi": swapped("tabbyapi", "tabbyapi"),
     "lmstudio": swapped("lmstudio", "lmstudio"),
     "llama-router": swapped("llama-router", "llama-server-router"),
+    "vllm-sleep": swapped("vllm", "vllm-sleep", checks_name=False),
+    "sglang-memory": swapped("sglang", "sglang-memory-saver", adopts=False, checks_name=False),
+    "koboldcpp-admin": swapped("koboldcpp", "koboldcpp-admin"),
+    "localai-server": swapped("localai", "localai-server", checks_name=False),
+    "sglang": double("sglang", "sglang", MODEL),
+    "koboldcpp": double("koboldcpp", "koboldcpp", f"koboldcpp/{MODEL}"),
+    "localai": double("localai", "localai", f"{MODEL}.gguf"),
     "remote": remote,
 }

@@ -199,10 +199,9 @@ async def _localai(engine: Engine, connection: wire.Connection, request: wire.Re
             engine.unload()
             await connection.send(200, b"")
         case "GET", "/backend/monitor":
+            total = (engine.knobs.memory_mib << 20) if engine.loaded else 0
             state = 2 if engine.loaded else -1
-            await connection.send(
-                200, {"state": state, "memory": {"total": engine.knobs.memory_mib << 20}}
-            )
+            await connection.send(200, {"state": state, "memory": {"total": total}})
         case _:
             return False
     return True
@@ -215,10 +214,12 @@ async def _sglang(engine: Engine, connection: wire.Connection, request: wire.Req
         case "GET", "/server_info":
             await connection.send(200, {"model_path": engine.knobs.model, "version": "0.5.23"})
         case "POST", "/release_memory_occupation":
-            engine.unload()
+            if engine.loaded:
+                engine.unload()
             await connection.send(200, b"")
         case "POST", "/resume_memory_occupation":
-            await engine.load(engine.knobs.model)
+            if engine.loaded is None:
+                await engine.load(engine.knobs.model)
             await connection.send(200, b"")
         case _:
             return False

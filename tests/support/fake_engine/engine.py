@@ -12,9 +12,6 @@ from pathlib import Path
 from tests.support.fake_engine import knobs as knobs_module
 from tests.support.fake_engine import memory_ledger, witness
 
-LOADS_LATER = ("ollama", "tabbyapi", "lmstudio", "llama-router", "localai")
-"""Dialects whose server is up before any model is loaded."""
-
 
 class Engine:
     """What is loaded, what runs, and how it ends."""
@@ -41,7 +38,7 @@ class Engine:
         for number in range(self.knobs.log_lines):
             print(f"log line {number}", flush=True)
         self._crash_if("start")
-        if self.knobs.dialect not in LOADS_LATER:
+        if not self.knobs.asleep:
             await self.load(self.knobs.model)
         self.ready = True
         self.witness.note("ready")

@@ -9,16 +9,9 @@ from pathlib import Path
 LOAD_STYLES = ("none", "llama", "shards", "dots")
 CRASH_MOMENTS = ("never", "start", "load", "ready")
 DIALECTS = (
-    "openai",
-    "ollama",
-    "tabbyapi",
-    "lmstudio",
-    "koboldcpp",
-    "llama-router",
-    "localai",
-    "sglang",
-    "vllm",
-)
+    "openai", "ollama", "tabbyapi", "lmstudio", "koboldcpp", "llama-router", "localai",
+    "sglang", "vllm",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +49,7 @@ class Knobs(argparse.Namespace):
     context: int = 8192
     slots: int = 4
     dialect: str = "openai"
+    asleep: bool = False
     api_key: str | None = None
     witness: Path | None = None
     gpu: Path | None = None
@@ -103,6 +97,7 @@ _HELP = {
     "list_as": "lie: list this id instead",
     "slots": "one more than this waits inside and is logged as over_slots",
     "dialect": "also speak the load/unload routes of this engine",
+    "asleep": "start without a model; one is loaded by the dialect's own route",
     "api_key": "answer 401 without this bearer token",
     "witness": "append-only log of what happened, JSON lines",
     "gpu": "hold a lock on this file while holding memory; a second holder is logged as overlap",
