@@ -21,7 +21,7 @@ from starlette.routing import BaseRoute
 import local_model_gateway
 from coordinator import errors, loop, refusals, store
 from coordinator import settings as coordinator_settings
-from local_model_gateway import config, engines, mcp_door, operations, redact, serve
+from local_model_gateway import config, discovery, engines, mcp_door, operations, redact, serve
 from local_model_gateway.errors import ConfigError, GatewayError, Problem
 from openai_shim import openai_routes, options
 from runtimes import errors as runtimes_errors
@@ -163,6 +163,7 @@ async def opened(
                 *operations.routes(coordinator, gateway.picture, gateway.end),
                 *openai_routes.routes(coordinator, engines_, options.ShimOptions()),
                 *mcp.routes(),
+                *discovery.routes(settings, lambda: gateway.url, members.specs),
             ],
         )
 
