@@ -3,6 +3,7 @@
 Each is configured by nothing but its own recipe.
 """
 
+import json
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,9 @@ async def test_clients_that_list_their_servers_find_ours_connected(
     program, home = driving.program(client, command), tmp_path / "home"
     async with driving.gateway(tmp_path) as here:
         await configured(client, here, home)
+        if client == "gemini-cli":  # uses servers in trusted folders only, as its recipe says
+            trusted = AsyncPath(home / ".gemini" / "trustedFolders.json")
+            await trusted.write_text(json.dumps({str(home): "TRUST_FOLDER"}))
         listed = await driving.run([program, "mcp", "list"], home)
     assert "lmg" in listed.all
     assert "Connected" in listed.all, listed.all
