@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -29,6 +30,7 @@ from runtimes import launch, memory, registry, strays, upstream
 
 log = logging.getLogger(__name__)
 
+TAKEN_OVER = 1
 CUT_S = 2.0
 """What a stream that is cut at the end of the drain has left to send its error event."""
 
@@ -186,6 +188,7 @@ async def _serve(
             tasks.cancel_scope.cancel()
 
         tasks.start_soon(_until_told, gateway)
+        tasks.start_soon(_until_taken_over, gateway)
         await tasks.start(answer)
         announce(gateway)
         await gateway.stop.wait()
@@ -193,6 +196,14 @@ async def _serve(
         await gateway.coordinator.shutdown(gateway.drain_s)
         silent.set()
     log.info("stopped")
+
+
+async def _until_taken_over(gateway: Gateway) -> None:
+    """Another gateway owns the state now, and its engines too: end at once and touch nothing."""
+    lost = await gateway.coordinator.store.ownership_lost()
+    sys.stderr.write(f"local-model-gateway: {lost}\n")
+    sys.stderr.flush()
+    os._exit(TAKEN_OVER)
 
 
 async def _until_told(gateway: Gateway) -> None:
