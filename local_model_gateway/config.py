@@ -9,7 +9,7 @@ import pydantic
 from pydantic import Field, SecretStr
 
 from broker.settings import BrokerSettings, ServerSettings
-from local_model_gateway import config_problems, config_reader, exposure, paths
+from local_model_gateway import config_problems, config_reader, config_runtimes, exposure, paths
 from local_model_gateway.errors import ConfigError, Problem
 from runtimes.settings import RuntimeSettings, Section
 from runtimes.units import Duration, Size
@@ -194,3 +194,4 @@ def _crossed(config: Config, document: config_reader.Document) -> Iterator[Probl
             )
     if danger := exposure.danger(config.server.host, config.server.keys.values()):
         yield config_problems.at(document, ("server", "host"), danger, "")
+    yield from config_runtimes.problems(config.runtimes, document)

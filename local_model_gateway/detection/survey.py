@@ -150,11 +150,17 @@ def described(survey: Survey) -> str:
 def _add(made: dict[str, Choice], name: str, section: dict[str, object]) -> None:
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "model"
     unique, number = plain, 2
-    while unique in made:
+    while unique in made or any(unique in _aliases(one) for one in made.values()):
         unique, number = f"{plain}-{number}", number + 1
-    if name != unique:
+    taken = {alias for one in made.values() for alias in (one.name, *_aliases(one))}
+    if name != unique and name not in taken:
         section = {**section, "aliases": [name]}
     made[unique] = Choice(unique, section)
+
+
+def _aliases(choice: Choice) -> list[str]:
+    aliases = choice.section.get("aliases")
+    return aliases if isinstance(aliases, list) else []
 
 
 def _some(names: Sequence[str]) -> str:

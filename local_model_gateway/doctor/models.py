@@ -1,6 +1,5 @@
 """Checks of each configured model: its engine, its file, its last failure."""
 
-import difflib
 import importlib.util
 import shutil
 import sys
@@ -51,18 +50,8 @@ def failures(case: Case) -> Iterator[Finding]:
 
 
 def _runtime(case: Case, name: str, settings: RuntimeSettings) -> Iterator[Finding]:
-    recipes = loader.every(Kind.ENGINE)
-    if settings.engine not in recipes:
-        near = difflib.get_close_matches(settings.engine, recipes, n=1)
-        yield fail(
-            "ENGINE-UNKNOWN",
-            SUBJECT,
-            f"{name}: no engine is called {settings.engine!r}",
-            f"Did you mean {near[0]}?" if near else "The recipes name the engines we know.",
-            "lmg recipes list",
-        )
-        return
-    recipe = EngineRecipe.model_validate(recipes[settings.engine].front.engine)
+    front = loader.find(Kind.ENGINE, settings.engine).front  # an unknown one is no configuration
+    recipe = EngineRecipe.model_validate(front.engine)
     yield from _program(name, settings, recipe)
     yield from _file(name, settings, recipe)
     if not case.quick:

@@ -21,6 +21,7 @@ sys.stderr.write(json.dumps({"code": code, "cpu_s": time.process_time(), "heavy"
 """
 
 
+@pytest.mark.requirement("cli-is-light")
 @pytest.mark.parametrize(
     "words", [("--help",), ("status",), ("status", "--json"), ("ps",), ("queue",)]
 )
@@ -126,6 +127,7 @@ async def test_the_configured_port_and_key_are_used(tmp_path: Path) -> None:
     assert ran.code == 0
 
 
+@pytest.mark.requirement("bad-config-starts-nothing")
 @pytest.mark.parametrize("bad", BAD, ids=lambda bad: bad.name)
 def test_a_bad_configuration_is_one_line_and_exit_code_4_and_nothing_starts(
     tmp_path: Path, bad: Bad, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

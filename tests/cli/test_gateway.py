@@ -6,6 +6,7 @@ from pathlib import Path
 import anyio
 import httpx2
 import psutil
+import pytest
 
 from local_model_gateway import announcement
 from tests.cli import stub
@@ -18,6 +19,7 @@ def config(tmp_path: Path, text: str = "server: {port: 0}\n") -> str:
     return str(file)
 
 
+@pytest.mark.requirement("up-serves-a-real-model")
 async def test_from_nothing_to_an_answer_and_to_nothing_again(tmp_path: Path) -> None:
     shell = stub.shell(tmp_path)
     file = config(tmp_path)

@@ -133,4 +133,34 @@ BAD = (
         ("more than 20,000 values", "aliases"),
     ),
     Bad("an alias to itself", "a: &a [*a]\n", "1:4", ("nested too deep",)),
+    Bad(
+        "an engine that nobody knows",
+        "runtimes:\n  a:\n    engine: llama-sever\n    model: x.gguf\n",
+        "3:13",
+        ("no engine is called 'llama-sever'", "did you mean 'llama-server'"),
+    ),
+    Bad(
+        "an engine without a model",
+        "runtimes:\n  a:\n    engine: llama-server\n",
+        "2:3",
+        ("runtimes.a", "`model`"),
+    ),
+    Bad(
+        "an address for an engine that we start",
+        "runtimes:\n  a: {engine: llama-server, model: x.gguf, url: 'http://127.0.0.1:1'}\n",
+        "2:3",
+        ("`url` has no meaning",),
+    ),
+    Bad(
+        "two models of one name",
+        "runtimes:\n  a: {engine: embedded}\n  b:\n    engine: embedded\n    aliases: [c, a]\n",
+        "5:18",
+        ("'a' is a name of 'a' already", "rename"),
+    ),
+    Bad(
+        "a command as one string",
+        "runtimes:\n  a:\n    engine: embedded\n    cmd: rm -rf /\n",
+        "4:10",
+        ("a list of words",),
+    ),
 )

@@ -50,11 +50,10 @@ def only(check: Check, subject: Case, id_: str) -> Finding:
 RUNTIME = "runtimes:\n  a:\n    "
 PROVOKED: list[tuple[str, Check, str, dict[str, Any]]] = [
     ("CONFIG-INVALID", setup.configuration, "prot: 1\n", {}),
-    ("ENGINE-UNKNOWN", models.runtimes, RUNTIME + "engine: llama-sever\n", {}),
     (
         "ENGINE-MISSING",
         models.runtimes,
-        RUNTIME + "engine: llama-server\n    executable: nope-x\n",
+        RUNTIME + "engine: llama-server\n    model: /x.gguf\n    executable: nope-x\n",
         {},
     ),
     (

@@ -14,6 +14,7 @@ def test_the_battery_has_no_two_cases_of_one_name() -> None:
     assert len({case.name for case in CASES}) == len(CASES)
 
 
+@pytest.mark.requirement("guard-is-outermost")
 async def test_every_bad_request_is_answered_cleanly() -> None:
     wrong: list[str] = []
     async with app.served(**SMALL) as served:
