@@ -1,0 +1,55 @@
+"""A command run on a terminal of its own, as a person would see it."""
+
+import os
+import pty
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+from anyio import to_thread
+
+from tests.cli import stub
+
+
+async def lmg(shell: stub.Shell, *words: str, typed: str = "", **env: str) -> stub.Ran:
+    """Everything that appeared, both streams together, and the exit code."""
+    return await to_thread.run_sync(_run, shell, words, typed, env)
+
+
+def _run(shell: stub.Shell, words: Sequence[str], typed: str, env: dict[str, str]) -> stub.Ran:
+    leader, follower = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "local_model_gateway", *words],
+        stdin=follower,
+        stdout=follower,
+        stderr=follower,
+        cwd=shell.home,
+        env={**shell.env, "TERM": "xterm-256color", "COLUMNS": "100", **env},
+        start_new_session=True,
+    )
+    os.close(follower)
+    os.write(leader, typed.encode())
+    seen = b""
+    deadline = time.monotonic() + stub.LIMIT_S
+    try:
+        while time.monotonic() < deadline:
+            ready, _, _ = select.select([leader], [], [], 0.05)
+            if ready:
+                try:
+                    piece = os.read(leader, 65536)
+                except OSError:  # the last process with the terminal open has ended
+                    break
+                if not piece:
+                    break
+                seen += piece
+            elif process.poll() is not None:
+                break
+        code = process.wait(timeout=stub.LIMIT_S)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        os.close(leader)
+    return stub.Ran(code, seen.decode(errors="replace").replace("\r\n", "\n"), "")
