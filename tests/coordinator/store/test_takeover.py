@@ -7,7 +7,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from coordinator import changes, errors, settings, store, work
+from coordinator import changes, errors, settings, store, takeover, work
 from runtimes import base
 from tests.coordinator.store import making
 from tests.coordinator.store.making import Runtime, Work
@@ -103,6 +103,22 @@ async def test_each_takeover_is_a_new_epoch(tmp_path: Path) -> None:
         async with store.Store.open(tmp_path, settings.CoordinatorSettings()) as store_:
             epochs.append((await store_.take_over()).epoch)
     assert epochs == [1, 2, 3]
+
+
+async def test_a_takeover_that_fails_halfway_has_taken_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = making.item()
+    async with making.owned_store(tmp_path) as store_:
+        await store_.commit(changes.Enqueued(one), making.granted(one))
+        with monkeypatch.context() as broken:
+            broken.setattr(takeover, "FORGET_STATES", "UPDATE no_such_table SET a = 1")
+            with pytest.raises(errors.StorageUnavailable):
+                await store_.take_over()
+        # Still the owner of its old epoch.
+        await store_.commit(making.ended(one))
+        assert await states_of(store_, [one]) == [(Work.SUCCEEDED, None)]
+        assert (await store_.take_over()).epoch == 2
 
 
 @pytest.mark.parametrize("first", ["commit", "note", "prune"])
