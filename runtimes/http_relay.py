@@ -222,6 +222,7 @@ class Exchange:
     __slots__ = (
         "_base_url",
         "_connection",
+        "_ended",
         "_framing",
         "_keep",
         "_patience",
@@ -241,6 +242,7 @@ class Exchange:
         self._connection: _Connection | None = None
         self._framing: http_body.Framing = http_body.Nothing()
         self._keep = False
+        self._ended = ""
         self._rest = b""
         self.status = 0
         self.headers: dict[str, str] = {}
@@ -302,7 +304,7 @@ class Exchange:
             data = await self._receive(self._patience.first_byte_s)
             if data is None:
                 kind = "garbage" if head else "broke_before_first_byte"
-                raise UpstreamError(kind, "it closed the connection")
+                raise UpstreamError(kind, self._ended)
             head += data
             end = head.find(b"\r\n\r\n")
             if end < 0:
@@ -336,8 +338,11 @@ class Exchange:
                 return await connection.stream.receive(BLOCK)
         except TimeoutError as error:
             raise UpstreamError("stalled", f"nothing for {patience_s:.0f} s") from error
-        except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
-            return None
+        except anyio.EndOfStream:
+            self._ended = "it closed the connection"
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError) as error:
+            self._ended = f"the connection broke: {type(error.__cause__ or error).__name__}"
+        return None
 
     async def read(self) -> bytes:
         """The next bytes of the body, `b""` once it is complete; raises `UpstreamError`."""
@@ -346,7 +351,7 @@ class Exchange:
             if data is None:
                 if self._framing.closed():
                     break
-                raise UpstreamError("broke_mid_stream", "it closed the connection")
+                raise UpstreamError("broke_mid_stream", self._ended)
             try:
                 body = self._framing.feed(data)
             except http_body.Garbled as error:
