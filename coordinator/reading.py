@@ -1,5 +1,6 @@
 """The questions that the store answers, each one or a few statements on the reading connection."""
 
+import operator
 from collections.abc import Collection, Mapping
 from typing import Any, cast
 
@@ -20,7 +21,9 @@ WHERE owner = :owner AND idempotency_key = :key AND idempotency_key IS NOT NULL 
 # `WHERE state IN (...)` over the whole table would walk the history.
 LIVE = f"""
 SELECT {_COLUMNS} FROM gpu_work_items
-WHERE ended_at IS NULL AND seq < :before_seq ORDER BY seq DESC
+WHERE ended_at IS NULL AND seq < :before_seq AND state IN (:state, :other_state)
+    AND (:owner IS NULL OR owner = :owner)
+ORDER BY seq DESC LIMIT :limit
 """  # noqa: S608
 QUEUED = f"""
 SELECT {_COLUMNS} FROM gpu_work_items WHERE ended_at IS NULL AND state = 'queued' ORDER BY seq
@@ -51,6 +54,7 @@ TALLIES_EVER = "SELECT kind, sum(n) FROM tallies GROUP BY kind"
 TALLIES_OF_DAY = "SELECT kind, n FROM tallies WHERE day = :day"
 
 _LAST_SEQ = 2**63 - 1
+_seq_of = operator.itemgetter(writing.ITEM_COLUMNS.index("seq"))
 
 
 def to_item(row: connection.Row) -> work.WorkItem:
@@ -89,15 +93,15 @@ async def items(
         "limit": limit,
         "before_seq": _LAST_SEQ if before_seq is None else before_seq,
     }
-    found: list[work.WorkItem] = []
-    if wanted & _LIVE:
-        live = [to_item(row) for row in await database.rows(LIVE, parameters)]
-        found += [one for one in live if one.state in wanted and owner in (None, one.owner)]
+    found: list[connection.Row] = []
+    if live := sorted(wanted & _LIVE):
+        states_ = {"state": live[0], "other_state": live[-1]}
+        found += await database.rows(LIVE, {**parameters, **states_})
     sql = ENDED if owner is None else ENDED_OF_OWNER
     for ended in sorted(wanted & state.TERMINAL):
-        found += [to_item(row) for row in await database.rows(sql, {**parameters, "state": ended})]
-    found.sort(key=lambda one: one.seq, reverse=True)
-    return tuple(found[:limit])
+        found += await database.rows(sql, {**parameters, "state": ended})
+    found.sort(key=_seq_of, reverse=True)
+    return tuple(map(to_item, found[:limit]))
 
 
 async def queued(database: connection.Database) -> tuple[work.WorkItem, ...]:
