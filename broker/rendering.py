@@ -14,6 +14,7 @@ from catalog.model import Parameter, Tool
 # what is left for words is what JSON's keys do not take.
 HIT_CHARS = 96
 SUMMARY_LEAST = 36
+SUMMARY_SHORTEST = 18
 MOST_PARAMETERS = 6
 DIFF_LINES = 12
 
@@ -63,9 +64,9 @@ def hits(matches: Iterable[tuple[Match, Decision, bool]]) -> list[Found]:
         tool = match.tool
         args = signature(tool.parameters())
         told = note(match, decision, quarantined)
-        left = HIT_CHARS - len(tool.tool_id) - len(told)
-        args = _cut(args, left - SUMMARY_LEAST)
-        does = summary(tool, max(SUMMARY_LEAST, left - len(args)))
+        left = max(HIT_CHARS - len(tool.tool_id) - len(told), SUMMARY_SHORTEST)
+        args = _cut(args, left - min(SUMMARY_LEAST, left))
+        does = summary(tool, max(SUMMARY_SHORTEST, left - len(args)))
         found.append(Found(tool.tool_id, args, does, told))
     return found
 
@@ -73,8 +74,10 @@ def hits(matches: Iterable[tuple[Match, Decision, bool]]) -> list[Found]:
 def _cut(args: str, limit: int) -> str:
     if len(args) <= limit:
         return args
-    names = args[: max(limit - 2, 8)].rsplit(" ", 1)[0]
-    return f"{names} …"
+    if limit < 8:
+        return "…"
+    names = args[: limit - 2].rpartition(" ")[0]
+    return f"{names} …" if names else "…"
 
 
 def markdown(tool: Tool, decision: Decision) -> str:

@@ -3,7 +3,7 @@
 import heapq
 import itertools
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rapidfuzz import fuzz, process
@@ -11,6 +11,9 @@ from rapidfuzz import fuzz, process
 from catalog import lexicon, postings, reading, text
 
 CANDIDATES = 200
+CARRIED = 1_000
+COMMON_SHARE = 25
+COMMON_LEAST = 200
 RERANKED = 40
 NAME_COVERAGE = 0.43
 QUERY_COVERAGE = 1.2
@@ -66,8 +69,8 @@ class Index:
         if allow is not None:
             scores = {tool: score for tool, score in scores.items() if allow(tool)}
             exact = [tool for tool in exact if allow(tool)]
-        best = heapq.nlargest(CANDIDATES, scores.items(), key=lambda pair: (pair[1], -pair[0]))
-        ranked = self._rerank(question, self._covered(question, best))
+        best = heapq.nlargest(CANDIDATES, scores, key=scores.__getitem__)
+        ranked = self._rerank(question, self._covered(question, best, scores))
         place = {tool: score for score, tool in ranked}
         exact.sort(key=lambda tool: (-place.get(tool, 0.0), tool))
         ordered = [*exact, *(tool for _, tool in ranked if tool not in set(exact))][:limit]
@@ -81,46 +84,57 @@ class Index:
         ]
 
     def _score(self, groups: Sequence[reading.Group]) -> dict[int, float]:
+        """What each tool gets for the words it answers; the rarest word first.
+
+        A word that many tools answer cannot bring up a tool that the rarer words left far behind,
+        so from there on only the best so far are carried along.
+        """
         scores: dict[int, float] = {}
-        get = scores.get
         held = self._postings
-        for group in groups:
-            if len(group.terms) == 1:
-                number, weight = group.terms[0]
+        common = max(COMMON_LEAST, len(self) // COMMON_SHARE)
+        for group in sorted(groups, key=lambda group: -group.mass):
+            number, weight = group.terms[0]
+            weight *= group.weight
+            impacts = map(weight.__mul__, held.impacts[number])
+            answered = dict(zip(held.tools[number], impacts, strict=True))
+            for number, weight in group.terms[1:]:
                 weight *= group.weight
-                for tool, impact in zip(held.tools[number], held.impacts[number], strict=True):
-                    scores[tool] = get(tool, 0.0) + weight * impact
-                continue
-            strongest: dict[int, float] = {}
-            seen = strongest.get
-            for number, weight in group.terms:
-                weight *= group.weight
+                known = answered.get
                 for tool, impact in zip(held.tools[number], held.impacts[number], strict=True):
                     score = weight * impact
-                    if score > seen(tool, 0.0):
-                        strongest[tool] = score
-            for tool, score in strongest.items():
+                    if score > known(tool, 0.0):
+                        answered[tool] = score
+            if not scores:
+                scores = answered
+                continue
+            if len(answered) > common and len(scores) > CARRIED:
+                best = heapq.nlargest(CARRIED, scores, key=scores.__getitem__)
+                scores = {tool: scores[tool] + answered.get(tool, 0.0) for tool in best}
+                continue
+            get = scores.get
+            for tool, score in answered.items():
                 scores[tool] = get(tool, 0.0) + score
         return scores
 
     def _covered(
-        self, question: reading.Question, best: Iterable[tuple[int, float]]
+        self, question: reading.Question, best: Sequence[int], scores: dict[int, float]
     ) -> list[tuple[float, int]]:
         """Weigh each candidate by how much of the query it answers and how much of its name was asked for."""
-        holds = self._postings.holds
         whole = sum(group.mass for group in question.groups) or 1.0
+        met = dict.fromkeys(best, 0.0)
+        for group in question.groups:
+            waiting = set(best)
+            for number, weight in group.terms:
+                for tool in waiting.intersection(self._postings.tools[number]):
+                    met[tool] += group.mass * weight
+                    waiting.discard(tool)
         covered: list[tuple[float, int]] = []
-        for tool, score in best:
-            met = 0.0
-            for group in question.groups:
-                for number, weight in group.terms:
-                    if holds(number, tool):
-                        met += group.mass * weight
-                        break
+        asked = question.asked
+        for tool in best:
             name = self._postings.names[tool].name
-            asked = sum(question.asked.get(term, 0.0) for term in name) / (len(name) or 1)
-            factor = (1 + NAME_COVERAGE * asked) * (1 + QUERY_COVERAGE * met / whole)
-            covered.append((score * factor, tool))
+            wanted = sum([asked.get(term, 0.0) for term in name]) / (len(name) or 1)
+            factor = (1 + NAME_COVERAGE * wanted) * (1 + QUERY_COVERAGE * met[tool] / whole)
+            covered.append((scores[tool] * factor, tool))
         covered.sort(key=lambda pair: (-pair[0], pair[1]))
         return covered
 
