@@ -84,6 +84,7 @@ async def responses(sdk: openai.AsyncOpenAI, prompt: str, streamed: bool) -> str
 ASK = {"chat": chat, "completions": completions, "responses": responses}
 
 
+@pytest.mark.requirement("dead-engine-is-no-answer")
 @pytest.mark.parametrize(
     ("surface", "ending", "streamed"), list(itertools.product(SURFACES, ENDINGS, (True, False)))
 )

@@ -110,6 +110,7 @@ async def test_an_engine_never_sees_credentials_extras_or_foreign_headers(
     assert set(seen.data["headers"]) == {"host", "content-type", "content-length"}
 
 
+@pytest.mark.requirement("unknown-model-is-404")
 async def test_an_unknown_model_is_refused_with_the_nearest_names(
     gateway: harness.Gateway,
 ) -> None:

@@ -78,6 +78,7 @@ async def test_a_job_is_taken_in_either_shape(
     assert (await finished(client, taken.json()["id"]))["status"] == "succeeded"
 
 
+@pytest.mark.requirement("idempotent-submit")
 async def test_one_key_is_one_job(client: httpx2.AsyncClient) -> None:
     headers = {"idempotency-key": "k-1"}
     first = await client.post("/v1/jobs", json=harness.chat("same"), headers=headers)

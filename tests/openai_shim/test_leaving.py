@@ -65,6 +65,7 @@ async def ended_for(gateway: harness.Gateway, prompt: str) -> None:
             await anyio.sleep(0.02)
 
 
+@pytest.mark.requirement("client-gone-frees-at-once")
 @pytest.mark.parametrize("how", ["close", "half-close", "pipelined"])
 @pytest.mark.parametrize("streamed", [True, False])
 @pytest.mark.parametrize("phase", PHASES)
@@ -89,6 +90,7 @@ async def test_leaving_a_running_request_stops_the_engine(
     assert {row.code for row in rows if row.state is WorkState.CANCELLED} == {"cancelled"}
 
 
+@pytest.mark.requirement("client-gone-frees-at-once")
 @pytest.mark.parametrize("streamed", [True, False])
 async def test_leaving_the_queue_frees_the_place(gateway: harness.Gateway, streamed: bool) -> None:
     hog, waiting = await connect(gateway), await connect(gateway)
@@ -105,6 +107,7 @@ async def test_leaving_the_queue_frees_the_place(gateway: harness.Gateway, strea
     assert not [e for e in gateway.engine_events("begin") if e.data["prompt"] == "never"]
 
 
+@pytest.mark.requirement("client-gone-frees-at-once")
 @pytest.mark.parametrize("streamed", [True, False])
 async def test_leaving_while_the_model_loads_frees_the_place(
     tmp_path: Path, streamed: bool

@@ -189,6 +189,7 @@ async def test_a_full_queue_refuses_at_once_with_a_time_to_come_back(tmp_path: P
     assert int(refused.headers["retry-after"]) >= 1
 
 
+@pytest.mark.requirement("load-failure-is-told")
 async def test_a_model_that_cannot_start_is_told_with_its_log(tmp_path: Path) -> None:
     broken = {"tiny": {"crash": "load", "crash_text": "CUDA error: out of memory", "exit_code": 3}}
     async with (
