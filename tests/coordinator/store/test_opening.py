@@ -268,6 +268,7 @@ async def test_the_connection_is_set_up_as_the_promises_need_it(tmp_path: Path) 
         writing: connection.Database = store_._opened.writing
         assert await writing.value("PRAGMA journal_mode") == "wal"
         assert await writing.value("PRAGMA synchronous") == 2
+        assert await writing.value("PRAGMA fullfsync") == 1
         assert await writing.value("PRAGMA foreign_keys") == 1
         assert await writing.value("PRAGMA auto_vacuum") == 2
         store_.note(changes.Setting("a", "c"))
