@@ -13,6 +13,8 @@ from coordinator.entry import Entry
 from coordinator.ledger import moved
 from coordinator.state import WorkEvent, WorkState, after
 from runtimes import base
+from runtimes.event_stream import EngineSaid
+from runtimes.upstream import NotOffered, UpstreamError
 
 log = logging.getLogger(__name__)
 
@@ -143,6 +145,9 @@ class Jobs:
             if await self._commit_grant(entry):
                 with entry.scope:
                     outcome = await self._attempt(entry)
+        except Exception:  # a defect in one job must not end the queue
+            log.exception("%s could not be run", entry.id)
+            outcome = messages.Outcome("failed", "internal_error", "internal_error", "see the log")
         finally:
             self._desk.tell(messages.Left(entry, outcome or self._cut_off(entry)))
 
@@ -180,9 +185,12 @@ class Jobs:
         entry.received = True
         try:
             answer = await self._engine.complete(running, spec, entry.item.path, body or b"{}")
-        except Exception as error:  # whatever the engine did, the job goes on or ends in the open
-            log.exception("the engine broke while it ran %s", entry.id)
-            return messages.Outcome("given_back", "upstream_error", "upstream_error", str(error))
+        except (UpstreamError, EngineSaid, NotOffered) as error:
+            log.warning("the engine broke while it ran %s: %s", entry.id, error)
+            lost = isinstance(error, UpstreamError) and error.kind == "refused"
+            return messages.Outcome(
+                "given_back", "upstream_error", "upstream_error", str(error), engine_lost=lost
+            )
         failpoints.reach("job_answered")
         return await self._keep(entry, answer)
 

@@ -108,7 +108,10 @@ class Keeper:
             case messages.Committed(entry, kept):
                 self.ledger.committed(entry, kept)
             case messages.Left(entry, outcome):
+                resident = entry.resident
                 self.ledger.left(entry, outcome)
+                if outcome.engine_lost and resident is not None:
+                    self.leave(resident, now=False, by="a lost engine")
             case messages.Progress(resident, progress):
                 self.fleet.progressed(resident, progress)
             case messages.Looked(resident, running):

@@ -91,9 +91,11 @@ class Lease:
             output_tokens=output_tokens,
         )
 
-    def fail(self, code: str, message: str) -> None:
-        """There will be no complete answer."""
-        self._outcome = messages.Outcome("failed", code, code=code, message=message)
+    def fail(self, code: str, message: str, *, engine_lost: bool = False) -> None:
+        """There will be no complete answer; with `engine_lost`, the engine takes no connection."""
+        self._outcome = messages.Outcome(
+            "failed", code, code=code, message=message, engine_lost=engine_lost
+        )
 
     def outlook(self) -> forecast.Outlook | None:
         """Position, time and reason of the waiting, as far as they are known."""

@@ -69,6 +69,8 @@ class Outcome:
     first_token_ms: int | None = None
     prompt_tokens: int | None = None
     output_tokens: int | None = None
+    engine_lost: bool = False
+    """The engine did not even accept a connection: nobody else may be sent to it."""
     written: bool = False
     """The holder has committed the final row itself (stored work with a result)."""
 

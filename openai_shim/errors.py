@@ -281,3 +281,8 @@ def _without_folders(word: str) -> str:
     if word.count("/") < 2 or "://" in word or word.lstrip("'\"`(").startswith(("/v1/", "/api/")):
         return word
     return word.rsplit("/", 1)[1]
+
+
+def engine_is_lost(error: Exception) -> bool:
+    """Whether the engine did not even accept a connection."""
+    return isinstance(error, upstream.UpstreamError) and error.kind == "refused"

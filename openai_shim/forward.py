@@ -129,12 +129,21 @@ class Exchange:
                 await self._stop()
             elif self.asked.respond_async:
                 await jobs_routes.accept(self.route.coordinator, self.send, self._request(True))
-            elif self.asked.stream and self.route.dialect.streams:
-                await self._streamed()
             else:
-                await self._whole()
+                await self._answered()
         except EXPECTED as error:
             await self._say(note(self.scope, errors.answer(error)))
+
+    async def _answered(self) -> None:
+        streams = self.asked.stream and self.route.dialect.streams
+        answer = self._streamed if streams else self._whole
+        try:
+            await answer()
+        except upstream.UpstreamError as error:
+            if error.kind != "refused":
+                raise
+            # The engine has died a moment ago and was asked nothing: wait for the next one, once.
+            await answer()
 
     # ---- the two ways to answer ----------------------------------------------------------------
 
@@ -146,7 +155,7 @@ class Exchange:
                 last = await self._relay(held, stream)
             except BROKEN_BY_ENGINE as error:
                 told = errors.answer(error)
-                held.fail(told.code, told.message)
+                held.fail(told.code, told.message, engine_lost=errors.engine_is_lost(error))
                 raise
         # The slot is free by now: a client that reads slowly holds up nobody.
         await self._piece(last)
@@ -197,7 +206,7 @@ class Exchange:
                 body = route.dialect.whole(asked, completion.body)
             except BROKEN_BY_ENGINE as error:
                 told = errors.answer(error)
-                held.fail(told.code, told.message)
+                held.fail(told.code, told.message, engine_lost=errors.engine_is_lost(error))
                 raise
             self._finish(held, completion.first_token_ms, completion.told)
             headers = self._headers(held)

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 import anyio
+import httpx2
+import openai
 import pytest
 
 from tests.support.fake_engine import witness
@@ -99,6 +101,7 @@ async def test_a_second_gateway_on_the_same_state_names_the_first(tmp_path: Path
             assert len(second.log.strip().splitlines()) == 1, second.log
 
 
+@pytest.mark.requirement("unknown-model-is-404")
 async def test_an_unknown_model_is_refused_with_the_nearest(tmp_path: Path) -> None:
     async with gateway({"runtimes": {"qwen3-32b": fake("qwen3-32b", tmp_path)}}, tmp_path) as here:
         await here.start()
@@ -109,3 +112,27 @@ async def test_an_unknown_model_is_refused_with_the_nearest(tmp_path: Path) -> N
             error = json.loads(answer.text)["error"]
             assert error["code"] == "model_not_found"
             assert "qwen3-32b" in error["message"]
+
+
+@pytest.mark.requirement("dead-engine-is-no-answer")
+@pytest.mark.parametrize("way", ["[[die]]", "[[cut]]", "[[garbage]]"])
+async def test_an_engine_that_breaks_in_mid_stream_is_an_error_to_the_sdk(
+    tmp_path: Path, way: str
+) -> None:
+    async with gateway({"runtimes": {"a": fake("a", tmp_path)}}, tmp_path) as here:
+        await here.start()
+        async with openai.AsyncOpenAI(
+            base_url=f"{here.url}/v1", api_key="any", max_retries=0
+        ) as client:
+            stream = await client.chat.completions.create(
+                model="a",
+                stream=True,
+                messages=[{"role": "user", "content": f"x [[tokens:9]] [[delay-ms:10]] {way}"}],
+            )
+            with pytest.raises((openai.APIError, httpx2.HTTPError)):
+                async for _ in stream:
+                    pass
+            again = await client.chat.completions.create(
+                model="a", messages=[{"role": "user", "content": "[[tokens:2]]"}]
+            )
+            assert again.choices[0].message.content

@@ -48,12 +48,47 @@ async def test_a_swap_waits_for_running_work_and_never_holds_two(tmp_path: Path)
         assert here.log[-4:] == ["a:stop", "a:stopped", "b:start", "b:ready"]
 
 
+@pytest.mark.requirement("residents-fit")
 async def test_two_that_fit_are_resident_together(tmp_path: Path) -> None:
     async with bench(tmp_path, spec("a", 40), spec("b", 40)) as here:
         one, two = here.hold(here.request("a")), here.hold(here.request("b"))
         await one.has(one.granted)
         await two.has(two.granted)
         assert not [line for line in here.log if line.endswith("stop")]
+
+
+@pytest.mark.requirement("fifo-in-rank")
+async def test_equal_work_for_one_runtime_runs_in_order_of_admission(tmp_path: Path) -> None:
+    async with bench(tmp_path, spec("a")) as here:
+        clients = []
+        for number in range(6):
+            clients.append(here.hold(here.request("a")))
+            await here.until(
+                lambda: len(here.coordinator.keeper.ledger.live()) == number + 1  # noqa: B023
+            )
+        for number, client in enumerate(clients):
+            await client.has(client.granted)
+            assert not any(later.granted.is_set() for later in clients[number + 1 :])
+            client.release.set()
+
+
+@pytest.mark.requirement("higher-priority-first")
+async def test_higher_priority_goes_first_and_waiting_earns_priority(tmp_path: Path) -> None:
+    knobs = settings.Knobs(max_wait_s=60.0, min_residency_s=0.0, aging_s=0.001)
+    async with bench(tmp_path, spec("a"), knobs=knobs) as here:
+        running = here.hold(here.request("a"))
+        await running.has(running.granted)
+        aged = here.hold(here.request("a", priority=20))
+        await here.until(lambda: len(here.coordinator.keeper.ledger.line) == 1)
+        await anyio.sleep(0.1)  # earns a hundred points
+        urgent = here.hold(here.request("a", priority=80))
+        normal = here.hold(here.request("a", priority=50))
+        await here.until(lambda: len(here.coordinator.keeper.ledger.line) == 3)
+        for client, later in ((aged, urgent), (urgent, normal)):
+            running.release.set()
+            await client.has(client.granted)
+            assert not later.granted.is_set()
+            running = client
 
 
 async def test_a_cancelled_swap_target_keeps_the_resident_runtime(tmp_path: Path) -> None:
@@ -127,6 +162,7 @@ async def test_a_grant_that_nobody_received_is_not_counted(tmp_path: Path) -> No
 
 
 @pytest.mark.requirement("load-failure-is-told")
+@pytest.mark.requirement("one-breaker")
 async def test_a_failed_load_is_told_to_all_waiters_and_then_backs_off(tmp_path: Path) -> None:
     async with bench(tmp_path, spec("a"), spec("b")) as here:
         here.lifecycles["a"].hold_load()
