@@ -17,6 +17,8 @@ from runtimes import state as runtime_state
 
 _State, _Event = runtime_state.RuntimeState, runtime_state.RuntimeEvent
 
+_SERVING = frozenset({_State.READY, _State.DRAINING})
+
 LEAVE_S = (1.0, 5.0)
 """Stopping and settling, quick and slow; loads are learned, this is not, and loads dwarf it."""
 STEPS = 128
@@ -191,7 +193,8 @@ def _reason(scene: _Scene, name: str, paused: bool) -> tuple[WaitsFor, str | Non
         return WaitsFor.RUNTIME_FAILED, None
     if resident.state is _State.STARTING:
         return WaitsFor.LOAD, None
-    if resident.state is _State.READY and resident.leased >= resident.slots:
+    full = resident.leased >= resident.slots
+    if resident.state is _State.READY and full and not resident.leaving:
         return WaitsFor.SLOT, None
     return _in_the_way(scene, resident)
 
@@ -199,7 +202,9 @@ def _reason(scene: _Scene, name: str, paused: bool) -> tuple[WaitsFor, str | Non
 def _in_the_way(scene: _Scene, resident: plan.Resident) -> tuple[WaitsFor, str | None]:
     """Not ready, or ready and barred: who has the place, or is about to have it."""
     others = [one for one in scene.residents if one.gpu_work and one.name != resident.name]
-    if resident.state in (_State.READY, _State.DRAINING):
+    if resident.leaving:
+        return WaitsFor.SWAP, None
+    if resident.state in _SERVING:
         # Its own place goes to the best-ranked of those that wait for another runtime.
         heads = [(scene.lines[one.name][0], one.name) for one in others if one.name in scene.lines]
         return WaitsFor.SWAP, min(heads)[1] if heads else None
@@ -287,6 +292,7 @@ def _played(scene: _Scene, quantile: float, leave_s: float) -> _Play:
         play.due(_rest(rates.run_s, one.ran_s, quantile), _LEASE_ENDS, one.runtime)
     for resident in scene.residents:
         _await_state(play, resident)
+        _leave_if_done(play, resident.name)
     left = set(scene.wanted or ())
     for _ in range(STEPS):
         queue = _next_in_line(play)
@@ -313,6 +319,14 @@ def _await_state(play: _Play, resident: plan.Resident) -> None:
         play.due(_rest(rates.load_s, passed, play.quantile), _STATE_ENDS, resident.name)
     elif resident.state in (_State.STOPPING, _State.SETTLING):
         play.due(max(0.0, play.leave_s - passed), _STATE_ENDS, resident.name)
+
+
+def _leave_if_done(play: _Play, name: str) -> None:
+    """What was told to go by hand stops after its last lease without being asked."""
+    resident = play.residents[name]
+    if resident.leaving and not resident.leased and resident.state in _SERVING:
+        play.residents[name] = replace(resident, state=_State.STOPPING, leaving=False)
+        play.due(play.leave_s, _STATE_ENDS, name)
 
 
 def _next_in_line(play: _Play) -> list[plan.Waiting]:
@@ -370,6 +384,7 @@ def _let_time_pass(play: _Play, look_again_at: float | None) -> bool:
         if order == _LEASE_ENDS:
             leased = max(0, resident.leased - 1)
             play.residents[name] = replace(resident, leased=leased, last_used_at=play.at)
+            _leave_if_done(play, name)
         elif resident.state is _State.STARTING:
             play.residents[name] = replace(
                 resident,

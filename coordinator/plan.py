@@ -1,7 +1,6 @@
 """The one decision: what to grant, start, drain, stop or keep, and when to look again.
 
-Pure: the queue, the runtimes, the pool, the knobs and the time go in, actions come out. The rules,
-in the order in which the code below has them:
+Pure. The rules, in the order in which the code below has them (docs/scheduling.md says more):
 
 1. Rank: effective priority (priority plus what waiting earned), then sequence number. Waiting earns
    at the same pace for everybody, so the order of two items never changes while they wait.
@@ -10,9 +9,8 @@ in the order in which the code below has them:
    are looked at in the same order, and get only what takes nothing from the ones before them.
 4. Bar: what is in the target's way admits nothing that ranks behind the target's item, once that
    item has strictly higher priority or has waited `max_wait_s`. What ranks ahead is never held back.
-5. Dwell: a runtime with work of its own is neither barred nor drained before `min_residency_s`, nor
-   before it has been ready for as long as it took to load (times `residency_per_load`); an idle one
-   goes at once. Strict FIFO (`max_wait_s` of 0) knows no dwell.
+5. Dwell: a runtime with work is neither barred nor drained before `min_residency_s`, nor before its
+   stay was worth its load; an idle one goes at once. Strict FIFO (`max_wait_s` 0) knows no dwell.
 6. Fit: what must go is the least that makes the target's footprint fit the pool: idle before busy,
    least recently used first, pinned never. An unknown footprint is the whole pool.
 7. Swap: drain, stop when the last lease ends, settle, start. Running work is never interrupted.
@@ -65,6 +63,8 @@ class Resident:
     """Loaded by hand (`lmg load`): not unloaded for being idle before this time."""
     since: float | None = None
     """When it came into its state; only the forecast looks at it."""
+    leaving: bool = False
+    """Told by hand to go: it ends what it runs and stops, whatever the queue wants."""
     load_s: float | None = None
     """How long its load took, which its stay has to be worth; None is not known."""
 
@@ -113,14 +113,13 @@ Action = Grant | Start | Drain | Stop | Keep
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to do now, in this order, and when the clock alone would change the answer."""
+    """What to do now, in this order, and when to ask again if nothing happens: at once after any action."""
 
     actions: tuple[Action, ...] = ()
     look_again_at: float | None = None
 
 
 _State = runtime_state.RuntimeState
-_LEAVING = frozenset({_State.STOPPING, _State.SETTLING})
 
 Ranked = tuple[float, int, Waiting]
 """A queued item behind what it is compared by; the sequence number is unique, so nothing compares items."""
@@ -135,13 +134,23 @@ def decide(
     paused: bool = False,
 ) -> Plan:
     """Decide once; calling it again with what its actions lead to must end in `Plan()`."""
-    lines = rank(queue, knobs)
-    view = _View(residents, lines, pool_bytes, knobs, now)
+    view = _View(residents, rank(queue, knobs), pool_bytes, knobs, now)
     fitted = _fit(view, () if paused else _targets(view))
     granted = () if paused else _join(view, fitted.claims)
     leaving = (*_swap(view, fitted), *_keep(view, fitted), *_unload_idle(view, fitted))
     actions = (*granted, *leaving, *(Start(name) for name in fitted.starts))
-    return Plan(actions, min((at for at in view.wakes if at > now), default=None))
+    if actions:
+        return Plan(actions, now)
+    return Plan((), min((at for at in view.wakes if at > now), default=None))
+
+
+def _admits(resident: Resident) -> bool:
+    return resident.state is _State.READY and not resident.leaving
+
+
+def _goes(resident: Resident) -> bool:
+    """Whether its memory comes back without our doing."""
+    return resident.leaving or resident.state in (_State.STOPPING, _State.SETTLING)
 
 
 # 1. Rank
@@ -150,8 +159,7 @@ def decide(
 def rank(queue: Iterable[Waiting], knobs: settings.Knobs) -> dict[str, list[Ranked]]:
     """Each runtime's queue with the keys that order it; the smallest key goes first.
 
-    With equal priorities the order is that of the sequence numbers, whatever the clock did: an
-    item counts as no older than those of its priority that came before it.
+    Whatever the clock did, an item counts as no older than those of its priority before it.
     """
     per_s = 1.0 / knobs.aging_s if knobs.aging_s > 0 else 0.0
     newest: dict[int, float] = {}
@@ -168,8 +176,6 @@ def rank(queue: Iterable[Waiting], knobs: settings.Knobs) -> dict[str, list[Rank
 class _View:
     """What one decision looks at, and the moments at which the clock alone would change it."""
 
-    __slots__ = ("by_name", "gpu", "heads", "knobs", "known", "lines", "now", "room", "wakes")
-
     def __init__(
         self,
         residents: Sequence[Resident],
@@ -182,8 +188,7 @@ class _View:
         self.gpu = [resident for resident in residents if resident.gpu_work]
         self.lines = lines
         self.heads = {name: min(line) for name, line in lines.items() if name in self.by_name}
-        self.room = pool_bytes or 1
-        """The pool; an unknown one has a single place, which any runtime fills."""
+        self.room = pool_bytes or 1  # an unknown pool has a single place, which any runtime fills
         self.known = bool(pool_bytes)
         self.knobs, self.now = knobs, now
         self.wakes: list[float] = []
@@ -209,18 +214,17 @@ class _View:
 
 def _join(view: _View, claims: Mapping[str, str]) -> Iterator[Grant]:
     """Free slots of ready runtimes, to the best-ranked that may have them."""
-    granted: list[tuple[float, int, Grant]] = []
+    granted = []
     for name in view.heads:
         resident = view.by_name[name]
         free = resident.slots - resident.leased
-        if free <= 0 or (resident.gpu_work and resident.state is not _State.READY):
+        if free <= 0 or (resident.gpu_work and not _admits(resident)):
             continue
         for ranked in heapq.nsmallest(free, view.lines[name]):
             if name in claims and _bars(view, claims[name], resident, ranked):
                 break
-            granted.append((ranked[0], ranked[1], Grant(ranked[2].id, name)))
-    granted.sort(key=operator.itemgetter(0, 1))
-    return (grant for _, _, grant in granted)
+            granted.append(ranked)
+    return (Grant(item.id, item.runtime) for _, _, item in sorted(granted))
 
 
 # 3. Target
@@ -228,16 +232,13 @@ def _join(view: _View, claims: Mapping[str, str]) -> Iterator[Grant]:
 
 def _targets(view: _View) -> list[str]:
     """The runtimes that are waited for and not ready, best-ranked item first."""
-    wanted: list[tuple[Ranked, str]] = []
+    wanted = []
     for name, head in view.heads.items():
         resident = view.by_name[name]
-        if not resident.gpu_work or resident.state is _State.READY:
-            continue
-        if resident.retry_at is not None and not view.reached(resident.retry_at):
-            continue
-        wanted.append((head, name))
-    wanted.sort(key=operator.itemgetter(0))
-    return [name for _, name in wanted]
+        backs_off = resident.retry_at is not None and not view.reached(resident.retry_at)
+        if resident.gpu_work and not _admits(resident) and not backs_off:
+            wanted.append((head, name))
+    return [name for _, name in sorted(wanted)]
 
 
 # 4. Bar
@@ -250,9 +251,7 @@ def _bars(view: _View, target: str, resident: Resident, behind: Ranked | None) -
         return False
     if behind is not None and ahead[2].priority > behind[2].priority:
         return True
-    if view.knobs.max_wait_s <= 0:
-        return True
-    return view.reached(ahead[2].enqueued_at + view.knobs.max_wait_s)
+    return view.knobs.max_wait_s <= 0 or view.reached(ahead[2].enqueued_at + view.knobs.max_wait_s)
 
 
 # 5. Dwell
@@ -283,8 +282,7 @@ def _may_go(view: _View, target: str, resident: Resident) -> bool:
 class _Fitted:
     """Who has to make room for whom, and who can start now."""
 
-    claims: Mapping[str, str]
-    """Runtime in the way -> target."""
+    claims: Mapping[str, str]  # runtime in the way -> target
     clear: frozenset[str]
     """Targets whose whole way may be cleared now. Before that nothing idle is unloaded for them in vain."""
     starts: tuple[str, ...]
@@ -293,7 +291,7 @@ class _Fitted:
 def _fit(view: _View, targets: Iterable[str]) -> _Fitted:
     """Give each target a place, best-ranked first, as if those before it had theirs already."""
     holds = {r.name: view.need(r) for r in view.gpu if runtime_state.holds_memory(r.state)}
-    stage = {n: size for n, size in holds.items() if view.by_name[n].state not in _LEAVING}
+    stage = {name: size for name, size in holds.items() if not _goes(view.by_name[name])}
     held, peak = sum(holds.values()), sum(stage.values())
     claims: dict[str, str] = {}
     clear: set[str] = set()
@@ -383,7 +381,7 @@ def _swap(view: _View, fitted: _Fitted) -> Iterator[Drain | Stop]:
 def _keep(view: _View, fitted: _Fitted) -> Iterator[Keep]:
     """Draining for nobody: wanted again, or what it made room for went away."""
     for resident in view.gpu:
-        if resident.state is _State.DRAINING:
+        if resident.state is _State.DRAINING and not resident.leaving:
             target = fitted.claims.get(resident.name)
             if target is None or not _may_go(view, target, resident):
                 yield Keep(resident.name)
@@ -392,7 +390,7 @@ def _keep(view: _View, fitted: _Fitted) -> Iterator[Keep]:
 def _unload_idle(view: _View, fitted: _Fitted) -> Iterator[Stop]:
     """Give memory back that nobody has used for long, swap or no swap."""
     for resident in view.gpu:
-        if resident.state is not _State.READY or resident.pinned or not view.idle(resident):
+        if resident.pinned or not _admits(resident) or not view.idle(resident):
             continue
         if resident.idle_unload_s is None or fitted.claims.get(resident.name) in fitted.clear:
             continue

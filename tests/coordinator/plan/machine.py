@@ -38,7 +38,7 @@ def engines(draw: st.DrawFn) -> list[world.Engine]:
             world.Engine(
                 name,
                 slots=draw(st.integers(1, 3)),
-                footprint=draw(st.sampled_from([None, known])),
+                footprint=draw(st.sampled_from([None, known, known])),
                 learned=draw(st.sampled_from([None, known])),
                 exclusive=draw(st.integers(0, 7)) == 0,
                 idle_unload_s=draw(st.sampled_from([None, 6.0, 60.0])),
@@ -71,6 +71,7 @@ class Traffic(stateful.RuleBasedStateMachine):
         knobs=KNOBS,
         pool=st.sampled_from([80, 80, 80, None]),
         states=st.lists(st.sampled_from(BEGINNINGS), max_size=4),
+        arrivals=st.lists(ARRIVAL, max_size=4),
     )
     def begin(
         self,
@@ -78,12 +79,13 @@ class Traffic(stateful.RuleBasedStateMachine):
         knobs: settings.Knobs,
         pool: int | None,
         states: list[world.State],
+        arrivals: list[tuple[int, int, int]],
     ) -> None:
         """Open the world in the middle of things."""
         self.world = world.World(engines, pool, knobs, type(self).decide)
         for engine, state in zip(engines, states, strict=False):
             self.world.place(engine, state)
-        self.world.settle()
+        self.submit_all(arrivals)
 
     def engine(self, index: int) -> world.Engine:
         """Any of the runtimes."""
@@ -93,6 +95,10 @@ class Traffic(stateful.RuleBasedStateMachine):
     @stateful.rule(arrivals=st.lists(ARRIVAL, min_size=1, max_size=4))
     def submit(self, arrivals: list[tuple[int, int, int]]) -> None:
         """Work comes in, several items between two looks of the coordinator."""
+        self.submit_all(arrivals)
+
+    def submit_all(self, arrivals: list[tuple[int, int, int]]) -> None:
+        """Admit all, then let the coordinator react."""
         for index, priority, run_s in arrivals:
             self.world.admit(self.engine(index).name, priority, run_s)
         self.world.settle()
@@ -125,6 +131,13 @@ class Traffic(stateful.RuleBasedStateMachine):
         self.world.disturb()
         engine.pinned = not engine.pinned
         self.world.settle()
+
+    @stateful.rule(index=INDEX, drains=st.booleans())
+    def unload(self, index: int, drains: bool) -> None:
+        """Somebody unloads a runtime by hand."""
+        engine = self.engine(index)
+        if engine.gpu_work and engine.state in {world.State.READY, world.State.DRAINING}:
+            self.world.unload(engine, drains)
 
     @stateful.rule()
     def pause_or_resume(self) -> None:

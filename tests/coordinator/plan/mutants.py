@@ -49,8 +49,8 @@ BLATANT = (
     ),
     Mutant(
         "max_wait never reached",
-        "return view.reached(ahead[2].enqueued_at + view.knobs.max_wait_s)",
-        "return False",
+        "view.reached(ahead[2].enqueued_at + view.knobs.max_wait_s)",
+        "False",
     ),
     Mutant("never looks again", "min((at for at in view.wakes if at > now), default=None)", "None"),
 )  # fmt: skip
@@ -60,15 +60,15 @@ SUBTLE = (
     Mutant("no priorities", "since * per_s - priority, item.seq", "since * per_s, item.seq"),
     Mutant("no aging", "per_s = 1.0 / knobs.aging_s", "per_s = 0.0 * knobs.aging_s"),
     Mutant("last in, first out", "heapq.nsmallest(free", "heapq.nlargest(free"),
-    Mutant(
-        "grants while draining",
-        "resident.state is not _State.READY):\n            continue\n        for",
-        "resident.state not in (_State.READY, _State.DRAINING)):\n            continue\n        for",
-    ),
+    Mutant("grants while draining", "    return resident.state is _State.READY and not resident.leaving", "    return resident.state in (_State.READY, _State.DRAINING)"),
+    Mutant("grants on what was told to go", "resident.state is _State.READY and not resident.leaving", "resident.state is _State.READY"),
+    Mutant("keeps what was told to go", "resident.state is _State.DRAINING and not resident.leaving", "resident.state is _State.DRAINING"),
+    Mutant("forgets the memory of what was told to go", "runtime_state.holds_memory(r.state)}", "runtime_state.holds_memory(r.state) and not r.leaving}"),
+    Mutant("does not ask again after acting", "        return Plan(actions, now)", "        return Plan(actions)"),
     Mutant("grants while paused", "() if paused else _join", "() if False else _join"),
     Mutant("starts while paused", "() if paused else _targets", "() if False else _targets"),
-    Mutant("no back-off", "if resident.retry_at is not None and not", "if False and not"),
-    Mutant("worst-ranked target first", "    wanted.sort(key=", "    wanted.sort(reverse=True, key="),
+    Mutant("no back-off", "resident.retry_at is not None and not", "False and not"),
+    Mutant("worst-ranked target first", "sorted(wanted)]", "sorted(wanted, reverse=True)]"),
     Mutant(
         "bars what ranks ahead",
         "(behind is not None and behind < ahead) or",
@@ -76,8 +76,8 @@ SUBTLE = (
     ),
     Mutant(
         "max_wait forgotten by the clock",
-        "return view.reached(ahead[2].enqueued_at + view.knobs.max_wait_s)",
-        "return view.now >= ahead[2].enqueued_at + view.knobs.max_wait_s",
+        "view.reached(ahead[2].enqueued_at + view.knobs.max_wait_s)",
+        "view.now >= ahead[2].enqueued_at + view.knobs.max_wait_s",
     ),
     Mutant("strict FIFO is not strict", "resident.ready_since is None or view.knobs.max_wait_s <= 0:", "resident.ready_since is None:"),
     Mutant(
@@ -88,7 +88,7 @@ SUBTLE = (
     Mutant(
         "unwanted loads go on in the way",
         "return resident.name not in view.heads",
-        "return False",
+        "False",
     ),
     Mutant("takes the room of those ahead", "max(held, peak) + need", "held + need"),
     Mutant(
@@ -107,7 +107,7 @@ SUBTLE = (
     Mutant("keeps always", "            if target is None or not _may_go", "            if True or not _may_go"),
     Mutant("unloads at once", "if view.reached(max(used", "if view.now > 0 or view.reached(max(used"),
     Mutant("never unloads", "if view.reached(max(used", "if False and view.reached(max(used"),
-    Mutant("unloads what is pinned when idle", "or resident.pinned or not view.idle", "or not view.idle"),
+    Mutant("unloads what is pinned when idle", "if resident.pinned or not _admits", "if not _admits"),
     Mutant("looks again too late", "min((at", "max((at"),
 )  # fmt: skip
 """Tried with the full count of examples."""

@@ -36,6 +36,7 @@ def resident(
     keep_until: float | None = None,
     since: float | None = None,
     load_s: float | None = None,
+    leaving: bool = False,
 ) -> plan.Resident:
     """A runtime; `ready_for` is how long it has been ready, `used` how long ago it was used."""
     if ready_for is None and state in {State.READY, State.DRAINING}:
@@ -56,6 +57,7 @@ def resident(
         keep_until=keep_until,
         since=since,
         load_s=load_s,
+        leaving=leaving,
     )
 
 

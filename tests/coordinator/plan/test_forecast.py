@@ -112,6 +112,13 @@ def test_a_paused_queue_gives_places_and_no_times() -> None:
     assert seen.swaps == ()
 
 
+def test_what_was_told_to_go_has_to_come_back_first() -> None:
+    going = resident("a", State.DRAINING, leased=1, leaving=True)
+    seen = foresee([waiting(1, "a")], [going], [Running("a", 6)])
+    quick, slow = forecast.LEAVE_S
+    assert seen.outlooks["a1"] == forecast.Outlook(1, (24 + quick, 24 + slow), WaitsFor.SWAP, None)
+
+
 def test_a_runtime_that_failed_is_waited_for_until_it_is_tried_again() -> None:
     seen = foresee([waiting(1, "a")], [resident("a", retry_at=NOW + 8)])
     assert seen.outlooks["a1"] == forecast.Outlook(1, (28.0, 28.0), WaitsFor.RUNTIME_FAILED, None)

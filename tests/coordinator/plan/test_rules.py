@@ -73,7 +73,8 @@ def test_the_best_ranked_item_names_the_runtime_that_is_started() -> None:
 def test_a_runtime_that_backs_off_is_no_target_until_its_time() -> None:
     queue = [waiting(1, "a"), waiting(2, "b")]
     backing_off = resident("a", retry_at=NOW + 5)
-    assert decide(queue, [backing_off, resident("b")]) == plan.Plan((plan.Start("b"),), NOW + 5)
+    assert decide(queue, [backing_off, resident("b")]).actions == (plan.Start("b"),)
+    assert decide(queue[:1], [backing_off]) == plan.Plan((), NOW + 5)
     assert decide(queue[:1], [backing_off], now=NOW + 5).actions == (plan.Start("a"),)
 
 
@@ -82,8 +83,10 @@ def test_a_runtime_that_backs_off_is_no_target_until_its_time() -> None:
 
 def test_the_resident_runtime_goes_on_with_its_own_queue_for_a_while() -> None:
     queue = [waiting(1, "b", waited=5), waiting(2, "a")]
-    plan_ = decide(queue, [resident("a", State.READY), resident("b")])
-    assert plan_ == plan.Plan((plan.Grant("a2", "a"),), NOW + 25)
+    other = resident("b")
+    assert decide(queue, [resident("a", State.READY), other]).actions == (plan.Grant("a2", "a"),)
+    busy = resident("a", State.READY, leased=1)
+    assert decide(queue[:1], [busy, other]) == plan.Plan((), NOW + 25)
 
 
 def test_after_max_wait_the_resident_runtime_admits_nothing_new() -> None:
@@ -128,7 +131,9 @@ def test_strict_fifo_never_lets_an_item_overtake_an_earlier_one(ready_for: float
 def test_a_runtime_with_work_keeps_its_place_for_min_residency() -> None:
     queue = [waiting(1, "b", priority=80, waited=60), waiting(2, "a")]
     fresh = resident("a", State.READY, ready_for=4)
-    assert decide(queue, [fresh, resident("b")]) == plan.Plan((plan.Grant("a2", "a"),), NOW + 6)
+    assert decide(queue, [fresh, resident("b")]).actions == (plan.Grant("a2", "a"),)
+    full = resident("a", State.READY, ready_for=4, leased=1)
+    assert decide(queue, [full, resident("b")]) == plan.Plan((), NOW + 6)
     assert decide(queue, [fresh, resident("b")], now=NOW + 6).actions == (
         plan.Stop("a", "swap", "b"),
     )
@@ -137,7 +142,10 @@ def test_a_runtime_with_work_keeps_its_place_for_min_residency() -> None:
 def test_a_runtime_with_work_stays_until_its_load_was_worth_it() -> None:
     queue = [waiting(1, "b", priority=80, waited=60), waiting(2, "a")]
     fresh = resident("a", State.READY, ready_for=12, load_s=40)
-    assert decide(queue, [fresh, resident("b")]) == plan.Plan((plan.Grant("a2", "a"),), NOW + 28)
+    assert decide(queue, [fresh, resident("b")]).actions == (plan.Grant("a2", "a"),)
+    assert decide(queue, [fresh, resident("b")], now=NOW + 28).actions == (
+        plan.Stop("a", "swap", "b"),
+    )
     knobs = settings.Knobs(residency_per_load=0)
     assert decide(queue, [fresh, resident("b")], knobs=knobs).actions == (
         plan.Stop("a", "swap", "b"),
@@ -228,6 +236,16 @@ def test_a_start_takes_nothing_from_one_that_is_ahead_and_still_waits_for_its_pl
     assert decide(queue, residents).actions == ()
 
 
+def test_two_that_fit_beside_leaving_memory_only_one_by_one_do_not_start_together() -> None:
+    queue = [waiting(1, "b"), waiting(2, "c")]
+    residents = [
+        resident("a", State.SETTLING, gib=40),
+        resident("b", gib=40),
+        resident("c", gib=20),
+    ]
+    assert decide(queue, residents).actions == (plan.Start("b"),)
+
+
 def test_nothing_starts_beside_what_has_not_been_looked_at() -> None:
     queue = [waiting(1, "b")]
     unknown = resident("a", State.UNKNOWN, gib=60)
@@ -283,6 +301,18 @@ def test_a_draining_runtime_that_later_work_wants_goes_on_draining() -> None:
     queue = [waiting(1, "b", waited=60), waiting(2, "a")]
     draining = resident("a", State.DRAINING, leased=1)
     assert decide(queue, [draining, resident("b")]).actions == ()
+
+
+def test_what_was_told_to_go_is_neither_granted_nor_kept_and_comes_back_for_what_waits() -> None:
+    queue = [waiting(1, "a", priority=99)]
+    going = resident("a", State.DRAINING, leased=1, slots=2, leaving=True)
+    assert decide(queue, [going]) == plan.Plan()
+    assert decide(queue, [resident("a", State.READY, leaving=True)]) == plan.Plan()
+    assert decide(queue, [resident("a")]).actions == (plan.Start("a"),)
+
+
+def test_after_acting_it_asks_to_be_asked_again_at_once() -> None:
+    assert decide([waiting(1, "a")], [resident("a")]).look_again_at == NOW
 
 
 # Pause and idleness

@@ -62,6 +62,8 @@ class Engine:
     retry_at: float | None = None
     leases: dict[str, float] = field(default_factory=dict)
     """Item -> when it ends."""
+    leaving: bool = False
+    """Told by hand to go."""
     was_up: bool = False
     """What a look after a restart finds."""
 
@@ -82,6 +84,7 @@ class Engine:
             retry_at=self.retry_at,
             since=self.since,
             load_s=self.took_s,
+            leaving=self.leaving,
         )
 
 
@@ -151,7 +154,21 @@ class World:
         engine = self.engines[ticket.waiting.runtime]
         del engine.leases[name]
         engine.last_used_at = self.now
+        self._leave(engine)
         return ticket
+
+    def unload(self, engine: Engine, drains: bool) -> None:
+        """Somebody wants it gone, whatever the queue wants; it need not be called draining for that."""
+        self.disturb()
+        engine.leaving = True
+        if drains and engine.state is State.READY and engine.leases:
+            self.move(engine, Event.DRAIN)
+        self._leave(engine)
+        self.settle()
+
+    def _leave(self, engine: Engine) -> None:
+        if engine.leaving and not engine.leases and engine.state in {State.READY, State.DRAINING}:
+            self.move(engine, Event.STOP)
 
     # Trouble
 
@@ -170,6 +187,7 @@ class World:
     def die(self, engine: Engine) -> None:
         """A healthy engine ends by itself; what ran on it fails."""
         self.disturb()
+        engine.leaving = False
         for name in list(engine.leases):
             self._release(name)
             self.ended.append(name)
@@ -186,6 +204,8 @@ class World:
     def restart(self, requeue: bool) -> None:
         """The gateway was killed and is back: engines have to be looked at, attempts are given back or lost."""
         self.disturb()
+        for engine in self.engines.values():
+            engine.leaving = False
         for name in list(self.running):
             ticket = self._release(name)
             ticket.promised = False
@@ -221,6 +241,7 @@ class World:
             State.SETTLING: engine.settle_s,
         }.get(engine.state)
         engine.due = None if lasts is None else self.now + lasts
+        engine.leaving = engine.leaving and engine.state in {State.READY, State.DRAINING}
         if event in {Event.BECAME_READY, Event.FOUND}:
             engine.took_s = engine.load_s if event is Event.BECAME_READY else None
             engine.ready_since, engine.retry_at = self.now, None
@@ -279,6 +300,7 @@ class World:
             decision = self.ask(self.now)
             if not decision.actions:
                 break
+            assert decision.look_again_at == self.now, "acted, and would not look what came of it"
             for action in decision.actions:
                 self.act(action)
         else:
@@ -312,6 +334,7 @@ class World:
                     self._check_leave(engine)
                 self.move(engine, Event.STOP)
             case plan.Keep():
+                assert not engine.leaving, "kept what was told to go"
                 self.move(engine, Event.KEEP)
             case _ as never:
                 assert_never(never)
@@ -321,6 +344,7 @@ class World:
         assert not self.paused, "granted while paused"
         assert waiting.runtime == engine.name
         assert not engine.gpu_work or engine.state is State.READY, f"granted on {engine.state}"
+        assert not engine.leaving, "granted on a runtime that was told to go"
         assert len(engine.leases) < engine.slots, "more leases than slots"
         for other in self.waiting_for(engine.name):
             assert not self.ahead(other, waiting), f"{waiting} overtook {other} in its own queue"
@@ -360,6 +384,7 @@ class World:
             for engine in self.engines.values()
             if engine not in but
             and engine.pinned
+            and not engine.leaving
             and engine.gpu_work
             and engine.state not in {State.STOPPED, State.STOPPING, State.SETTLING}
         )
@@ -389,7 +414,7 @@ class World:
             ticket.waiting
             for ticket in self.queue.values()
             if (engine := self.engines[ticket.waiting.runtime]).gpu_work
-            and engine.state is not State.READY
+            and (engine.state is not State.READY or engine.leaving)
             and (engine.retry_at is None or engine.retry_at <= self.now)
             and self.need(engine) + self.pinned(but=(engine,)) <= self.room
         ]
@@ -468,7 +493,7 @@ class World:
         targets = self.targets()
         for engine in self.engines.values():
             self._check_slots(engine, targets)
-            if engine.state is State.DRAINING:
+            if engine.state is State.DRAINING and not engine.leaving:
                 assert targets, "drains for nobody"
                 assert not engine.pinned, "a pinned runtime drains"
                 assert all(
@@ -481,7 +506,7 @@ class World:
         """Nobody is forgotten before a free slot."""
         if self.paused or len(engine.leases) >= engine.slots:
             return
-        if engine.gpu_work and engine.state is not State.READY:
+        if engine.gpu_work and (engine.state is not State.READY or engine.leaving):
             return
         for waiting in self.waiting_for(engine.name):
             assert engine.gpu_work, "a remote endpoint waits for nothing but a slot"
