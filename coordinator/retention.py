@@ -1,5 +1,6 @@
 """Dropping what is old, a little at a time, so that nobody who writes meanwhile has to wait for it."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -97,9 +98,12 @@ class Pruner:
         return dropped
 
     async def _give_back_pages(self) -> None:
-        while int(await self.reading.value(FREE_PAGES)) > FREE_PAGES_KEPT:
+        free, before = int(await self.reading.value(FREE_PAGES)), math.inf
+        # Also ends where nothing is given back, as in a file that another tool has rebuilt without this.
+        while FREE_PAGES_KEPT < free < before:
             await self.journal.errand(_StillOurs(self.epoch), _vacuum, durable=False)
             await anyio.sleep(PAUSE_S)
+            free, before = int(await self.reading.value(FREE_PAGES)), free
 
 
 @dataclass(frozen=True, slots=True)

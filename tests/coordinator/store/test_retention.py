@@ -1,8 +1,11 @@
 """What is dropped, what is not, and what comes back to the disk."""
 
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
+import anyio
 import pytest
 
 from coordinator import changes, retention, settings, store
@@ -117,6 +120,19 @@ async def test_pruned_space_goes_back_to_the_disk(
         await store_.prune()
     # What is kept free for what comes next, and the tables themselves.
     assert 100 * 4096 < (tmp_path / "queue.db").stat().st_size < full / 3
+
+
+async def test_pruning_ends_where_space_cannot_be_given_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "FREE_PAGES_KEPT", 0)
+    async with making.owned_store(tmp_path) as store_:
+        await answered(store_, 8 * DAY)
+    with closing(sqlite3.connect(tmp_path / "queue.db", isolation_level=None)) as raw:
+        raw.executescript("PRAGMA journal_mode = DELETE; PRAGMA auto_vacuum = NONE; VACUUM;")
+    with anyio.fail_after(20):
+        async with making.owned_store(tmp_path) as store_:
+            assert await store_.prune() == 1
 
 
 async def test_old_runtime_events_go_too(tmp_path: Path) -> None:
