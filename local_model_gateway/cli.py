@@ -45,6 +45,7 @@ GROUPS: Mapping[str, Mapping[str, Verb]] = {
         "start": Verb("start", "start in the foreground"),
         "down": Verb("down", "stop; running answers may end first", "[--drain 60s]"),
         "init": Verb("init", "look around and write a configuration"),
+        "import": Verb("importing", "take over another program's models", "FILE"),
         "service": Verb("service", "start at login", "install|status|uninstall"),
     },
     "Use it": {

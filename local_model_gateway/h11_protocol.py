@@ -180,7 +180,7 @@ class GuardedProtocol(H11Protocol):
 
     def _give_up_on_application(self) -> bool:
         """Tell the application that its client is gone; True when it had begun to answer."""
-        cycle = cast("RequestResponseCycle | None", self.cycle)
+        cycle = cast(RequestResponseCycle | None, self.cycle)
         if cycle is None or cycle.response_complete:
             return False
         cycle.disconnected = True

@@ -92,7 +92,7 @@ def choices(survey: Survey) -> list[Choice]:
             section: dict[str, object] = {"engine": engine.engine, "model": model}
             if engine.port not in {11434, 1234}:
                 section["url"] = engine.url
-            _add(made, model, section)
+            add(made, model, section)
     gguf = (
         "llama-server"
         if "llama-server" in survey.programs
@@ -105,19 +105,24 @@ def choices(survey: Survey) -> list[Choice]:
             gguf if file.kind == "gguf" else "mlx-lm" if "mlx-lm" in survey.programs else None
         )
         if served_by is not None:
-            _add(made, file.name, {"engine": served_by, "model": str(file.path)})
+            add(made, file.name, {"engine": served_by, "model": str(file.path)})
     return list(made.values())[:MOST_MODELS]
 
 
-def as_yaml(chosen: Sequence[Choice], schema: str | None = None) -> str:
+def sections(chosen: Sequence[Choice]) -> str:
+    """The `runtimes:` of a configuration."""
+    lines = ["runtimes:"]
+    for choice in chosen:
+        lines.append(f"  {_word(choice.name)}:")
+        lines += [f"    {key}: {_word(value)}" for key, value in choice.section.items()]
+    return "\n".join(lines)
+
+
+def as_yaml(chosen: Sequence[Choice]) -> str:
     """A configuration file, short enough to read."""
-    lines = [f"# yaml-language-server: $schema={schema}"] if schema else []
-    lines += ["version: 1", ""]
+    lines = ["version: 1", ""]
     if chosen:
-        lines.append("runtimes:")
-        for choice in chosen:
-            lines.append(f"  {_word(choice.name)}:")
-            lines += [f"    {key}: {_word(value)}" for key, value in choice.section.items()]
+        lines.append(sections(chosen))
     else:
         lines += ["# Nothing was found; this one is built in and says one sentence.", "runtimes:"]
         lines += ["  tiny:", "    engine: embedded"]
@@ -147,14 +152,16 @@ def described(survey: Survey) -> str:
     return "\n".join(lines)
 
 
-def _add(made: dict[str, Choice], name: str, section: dict[str, object]) -> None:
+def add(made: dict[str, Choice], name: str, section: dict[str, object]) -> None:
+    """Under a name that fits everywhere; the name that clients know it by becomes an alias."""
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "model"
     unique, number = plain, 2
     while unique in made or any(unique in _aliases(one) for one in made.values()):
         unique, number = f"{plain}-{number}", number + 1
     taken = {alias for one in made.values() for alias in (one.name, *_aliases(one))}
     if name != unique and name not in taken:
-        section = {**section, "aliases": [name]}
+        others = section.get("aliases")
+        section = {**section, "aliases": [name, *(others if isinstance(others, list) else [])]}
     made[unique] = Choice(unique, section)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from anyio import to_thread
 
 from local_model_gateway import config, config_reader, readiness_note, service_units
 from tests.cli import stub
@@ -107,7 +108,7 @@ async def test_a_gateway_started_by_systemd_says_when_it_is_ready(tmp_path: Path
         async with stub.child(
             stub.shell(tmp_path), "start", "--config", str(file), NOTIFY_SOCKET=address
         ) as (process, _):
-            said = await anyio.to_thread.run_sync(waiting.recv, 64)
+            said = await to_thread.run_sync(waiting.recv, 64)
             process.terminate()
             with anyio.fail_after(stub.LIMIT_S):
                 await process.wait()
@@ -156,7 +157,8 @@ async def test_init_writes_what_it_read_back_and_never_over_somebodys_own(tmp_pa
     assert (first.code, file.read_text()) == (0, dry.json["content"])
     assert file.stat().st_mode & 0o077 == 0
     text = file.read_bytes()
-    loaded = config.validate(config_reader.parse(text, file, {}))
+    document = config_reader.parse(text, file, {})
+    loaded = await to_thread.run_sync(config.validate, document)
     assert list(loaded.runtimes) == first.json["models"] or list(loaded.runtimes) == ["tiny"]
     file.write_text("version: 1\n")
     refused = await shell.lmg("init", "--json")
