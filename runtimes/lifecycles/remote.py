@@ -77,12 +77,14 @@ class RemoteLifecycle:
 
 
 def engine_headers(settings: RuntimeSettings, recipe: EngineRecipe) -> dict[str, str]:
-    """What the engine asks for on each request; nothing without a configured key."""
-    if settings.api_key is None:
-        return {}
-    key = settings.api_key.get_secret_value()
-    wanted = recipe.headers or {"authorization": "Bearer {key}"}
-    return {name: launch.fill(value, {"key": key}) for name, value in wanted.items()}
+    """What the engine asks for on each request; what needs a key is left out without one."""
+    key = settings.api_key.get_secret_value() if settings.api_key else None
+    wanted = {"authorization": "Bearer {key}"} if key and not recipe.headers else recipe.headers
+    return {
+        name: launch.fill(value, {"key": key or ""})
+        for name, value in wanted.items()
+        if key is not None or "{key}" not in value
+    }
 
 
 def on_this_machine(url: str) -> bool:
