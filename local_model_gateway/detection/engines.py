@@ -105,13 +105,19 @@ def _sglang(port: int, _: probe.Answer) -> tuple[str, str | None] | None:
 
 def _lmstudio(port: int, _: probe.Answer) -> tuple[str, str | None] | None:
     models = _at(probe.get(port, "/api/v1/models").json, "models")
-    keyed = isinstance(models, list) and all(isinstance(one, dict) and "key" in one for one in models)
+    keyed = isinstance(models, list) and all(
+        isinstance(one, dict) and "key" in one for one in models
+    )
     return ("lmstudio", None) if keyed else None
 
 
 def _localai(port: int, _: probe.Answer) -> tuple[str, str | None] | None:
     ready = probe.get(port, "/readyz").status == 200
-    return ("localai", None) if ready and isinstance(_at(probe.get(port, "/system").json, "backends"), list) else None
+    return (
+        ("localai", None)
+        if ready and isinstance(_at(probe.get(port, "/system").json, "backends"), list)
+        else None
+    )
 
 
 def _ollama(port: int, root: probe.Answer) -> tuple[str, str | None] | None:

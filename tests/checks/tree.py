@@ -107,7 +107,14 @@ def dead_code() -> Iterator[str]:
     """Functions, methods and classes that nobody names: neither the product, nor a test, nor a framework."""
     finder = vulture.Vulture(
         ignore_names=sorted(CALLED_BY_FRAMEWORKS),
-        ignore_decorators=["@*validator*", "@*serializer*", "@pydantic.*", "@app.*", "@*.tool*", "@*.resource*"],
+        ignore_decorators=[
+            "@*validator*",
+            "@*serializer*",
+            "@pydantic.*",
+            "@app.*",
+            "@*.tool*",
+            "@*.resource*",
+        ],
     )
     finder.scavenge([str(ROOT / name) for name in (*PACKAGES, "tests", "benchmarks")])
     for found in finder.get_unused_code(min_confidence=60):
