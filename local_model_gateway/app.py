@@ -98,6 +98,7 @@ def limits(
         knobs=coordinator_settings.Knobs(
             max_wait_s=settings.scheduling.max_wait,
             min_residency_s=settings.scheduling.min_residency,
+            residency_per_load=settings.scheduling.residency_per_load,
             aging_s=settings.scheduling.aging,
         ),
         pool_bytes=pool_bytes,

@@ -72,6 +72,8 @@ class Scheduling(Section):
     """How long the best waiting request of another model stands back behind the loaded one. 0: strict first come, first served."""
     min_residency: Duration = 10.0
     """How long a model with work of its own keeps its place after it became ready."""
+    residency_per_load: Annotated[float, Field(ge=0, le=100)] = 1.0
+    """And at least this many times what its load took, so that loading never takes more of the machine than working. 0: `min_residency` alone."""
     aging: Duration = 60.0
     """Waiting this long earns one point of priority (of 100), so that nothing waits for ever. 0: no aging."""
     settle_cap: Duration = 60.0
