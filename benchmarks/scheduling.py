@@ -10,14 +10,15 @@ import itertools
 import math
 import random
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, assert_never
 
 import yaml
 
-from coordinator import plan, settings
+from coordinator import forecast, plan, settings
 from runtimes import state as runtime_state
 
 State, Event = runtime_state.RuntimeState, runtime_state.RuntimeEvent
@@ -337,14 +338,45 @@ def table(chosen: Sequence[Trace]) -> Iterator[str]:
             yield f"| {' | '.join(cells)} |"
 
 
+def cost() -> Iterator[str]:
+    """What one decision and one forecast take of this machine, the best of twenty."""
+    names = [f"r{number}" for number in range(10)]
+    rng = random.Random(1)
+    learned = {
+        name: forecast.Rates((20.0, 30.0), tuple(rng.uniform(2, 20) for _ in range(20)))
+        for name in names
+    }
+    residents = [
+        plan.Resident(name, State.READY if not n else State.STOPPED, 2, 0, ready_since=0.0)
+        for n, name in enumerate(names)
+    ]
+    for size in (10, 100, 500, 2000):
+        queue = [
+            plan.Waiting(str(n), n, rng.choice(names), rng.choice((20, 50, 80)), n / 10)
+            for n in range(size)
+        ]
+        scene = (queue, residents, 80 * GIB, settings.Knobs(), 300.0)
+        decided = min(_cpu_s(plan.decide, *scene) for _ in range(20))
+        foretold = min(_cpu_s(forecast.foresee, *scene, learned) for _ in range(20))
+        yield f"{size:5} queued: decide {decided * 1e3:.2f} ms, forecast {foretold * 1e3:.1f} ms"
+
+
+def _cpu_s(run: Callable[..., object], *given: object) -> float:
+    began = time.process_time()
+    run(*given)
+    return time.process_time() - began
+
+
 def main() -> int:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("trace", nargs="*", help="names of traces, or YAML files; all if none")
-    names = parser.parse_args().trace
+    parser.add_argument("--cost", action="store_true", help="measure the decision itself instead")
+    given = parser.parse_args()
+    names = given.trace
     every = {trace.name: trace for trace in traces()}
     chosen = [every[name] if name in every else load(Path(name)) for name in names]
-    for line in table(chosen or list(every.values())):
+    for line in cost() if given.cost else table(chosen or list(every.values())):
         print(line)
     return 0
 
