@@ -53,13 +53,12 @@ def running(ports: Sequence[int] = PORTS) -> list[Engine]:
 
 def programs(which: Callable[[str], str | None] = shutil.which) -> dict[str, str]:
     """Recipe → path, for engines that are installed."""
-    found = {
+    return {
         engine: path
         for engine, names in PROGRAMS.items()
         for path in [next(filter(None, map(which, names)), None)]
         if path is not None
     }
-    return found
 
 
 def identify(port: int) -> Engine | None:
