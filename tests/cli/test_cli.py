@@ -71,7 +71,7 @@ async def test_every_verb_explains_itself(tmp_path: Path, verb: str) -> None:
 
 
 async def test_a_misspelt_verb_is_guessed_and_is_a_usage_error(tmp_path: Path) -> None:
-    ran = await stub.shell(tmp_path).lmg("stauts")
+    ran = await stub.shell(tmp_path).lmg("statuz")
     assert ran.code == 2
     assert "did you mean `lmg status`?" in ran.err
 

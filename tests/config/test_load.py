@@ -177,7 +177,7 @@ def test_a_path_that_is_no_file_is_refused(tmp_path: Path, name: str) -> None:
 
 def test_bytes_that_are_not_utf8_are_refused_with_their_line(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
-    file.write_bytes(b"version: 1\n# caf\xe9\n")
+    file.write_bytes(b"version: 1\n# \xe9t\xe9\n")
     with pytest.raises(errors.ConfigError, match=r"config\.yaml:2:1: .*UTF-8"):
         config.load(file, {})
 

@@ -96,7 +96,29 @@ _ROUTES = (
     b"/v1/models",
     b"/nowhere",
     b"/.well-known/oauth-protected-resource",
+    b"/.well-known/local-model-gateway.json",
     b"/register",
+    b"/llms.txt",
+    b"/v1/models/tiny",
+    b"/v1/jobs",
+    b"/v1/jobs/x",
+    b"/api/tags",
+    b"/api/events",
+    b"/admin/runtimes/tiny/log",
+)
+_POSTS = (
+    b"/v1/chat/completions",
+    b"/v1/completions",
+    b"/v1/embeddings",
+    b"/v1/responses",
+    b"/v1/messages",
+    b"/v1/jobs",
+    b"/mcp",
+    b"/admin/runtimes/tiny/load",
+    b"/admin/runtimes/tiny/unload",
+    b"/admin/queue/pause",
+    b"/admin/work/x/cancel",
+    b"/admin/shutdown",
 )
 
 
@@ -108,6 +130,9 @@ def _hosts() -> Iterator[Case]:
     for route in _ROUTES:
         head = b"Host: evil.example:{port}\r\n"
         yield Case(f"foreign host on {route!r}", get(route, head), (421,), "host_not_allowed")
+    for route in _POSTS:
+        foreign = b"Host: evil.example:{port}\r\n"
+        yield Case(f"foreign host posts to {route!r}", post(path=route, host=foreign), (421,))
     yield Case("no host", get(host=b""), (421,), "host_not_allowed")
     yield Case("two hosts", get(host=HOST + b"Host: evil.example\r\n"), (421,), "host_not_allowed")
     yield Case("the right host twice", get(host=HOST + HOST), (421,), "host_not_allowed")
@@ -145,6 +170,11 @@ def _origins() -> Iterator[Case]:
         yield Case(
             f"foreign origin on {route!r}", get(route, more=more), (403,), "origin_not_allowed"
         )
+    for route in _POSTS:
+        more = JSON + b"Origin: http://evil.example\r\n"
+        yield Case(f"foreign page posts to {route!r}", post(path=route, more=more), (403,))
+        form = b"Content-Type: text/plain\r\n"
+        yield Case(f"a form posts to {route!r}", post(path=route, more=form), (415,))
     ours = b"Origin: http://127.0.0.1:{port}\r\n"
     two = ours + b"Origin: http://evil.example\r\n"
     yield Case("two origins", get(more=two), (403,), "origin_not_allowed")
@@ -316,7 +346,7 @@ def _paths() -> Iterator[Case]:
         b"/api/pull",
     ):
         # %2f decodes to a slash before routing, as everywhere; nothing is authorised by the raw path.
-        yield Case(f"path {path!r}", get(path), (404, 200, 400), reaches=True)
+        yield Case(f"path {path!r}", get(path), (404, 200, 400, 307), reaches=True)
 
 
 def _sizes() -> Iterator[Case]:
