@@ -6,9 +6,10 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+import httpx2
 from rapidfuzz import fuzz, process
 
-from catalog import lexicon
+from catalog import fusion, lexicon
 from catalog.index import Index
 from catalog.postings import Entry
 
@@ -21,6 +22,40 @@ _PARTS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[_\-./]")
 def ours(entries: Sequence[Entry]) -> Search:
     index = Index(entries, lexicon.load())
     return lambda query, limit: [hit.tool for hit in index.search(query, limit)]
+
+
+def ours_with_meaning(url: str, model: str) -> Engine:
+    """The same with a ranking by meaning from an embeddings address fused in."""
+    known: dict[str, list[float]] = {}
+
+    def embed(texts: Sequence[str]) -> list[list[float]]:
+        missing = [one for one in dict.fromkeys(texts) if one not in known]
+        with httpx2.Client(timeout=120.0) as http:
+            for start in range(0, len(missing), 64):
+                batch = missing[start : start + 64]
+                answer = http.post(url, json={"model": model, "input": batch})
+                for text, row in zip(batch, answer.json()["data"], strict=True):
+                    known[text] = row["embedding"]
+        return [known[one] for one in texts]
+
+    def engine(entries: Sequence[Entry]) -> Search:
+        index = Index(entries, lexicon.load())
+        vectors = fusion.Vectors(embed([_described(one) for one in entries]))
+
+        def search(query: str, limit: int) -> list[int]:
+            meaning = vectors.nearest(embed([query])[0])
+            hits = fusion.fuse(query, index.search(query, 100), meaning)
+            return [hit.tool for hit in hits[:limit]]
+
+        return search
+
+    return engine
+
+
+def _described(entry: Entry) -> str:
+    names = " ".join(name for name, _ in entry.parameters)
+    name = re.sub(r"[_-]", " ", entry.name)
+    return f"{entry.server}: {name}. {entry.title} {entry.description[:500]} {names}"[:700]
 
 
 def ours_without_words(entries: Sequence[Entry]) -> Search:

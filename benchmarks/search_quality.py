@@ -1,7 +1,7 @@
 """How often the right tool is first, or among the first five: `python -m benchmarks.search_quality [SET.json ...]`.
 
 `--tune` looks at the tuning half of the queries, `--report` at the other; without either, at all of them.
-`--misses` names the queries whose tool was not among the first five, and `--kinds` parts the figures by kind.
+`--embedding URL MODEL` adds a ranking by meaning. `--misses` names the queries whose tool was not among the first five, and `--kinds` parts the figures by kind.
 """
 
 import sys
@@ -48,6 +48,7 @@ def _line(name: str, rows: Sequence[tuple[Query, float, float, float]]) -> str:
 
 
 def main(arguments: Sequence[str]) -> None:
+    arguments, engines = _engines(list(arguments))
     options = [one for one in arguments if one.startswith("--")]
     files = [Path(one) for one in arguments if not one.startswith("--")]
     sets = [search_sets.from_file(path) for path in files] or [search_sets.own()]
@@ -55,11 +56,21 @@ def main(arguments: Sequence[str]) -> None:
         queries = _chosen(given, options)
         print(f"\n{given.name}: {len(given.entries)} tools, {len(queries)} queries")
         print(f"{'':20} {'n':>5} {'@1':>7} {'@5':>7} {'p50 ms':>8} {'p99 ms':>8}")
-        for name, engine in search_peers.ENGINES.items():
+        for name, engine in engines.items():
             rows = measure(engine(given.entries), queries)
             print(_line(name, rows))
             if name == "ours":
                 _details(rows, options)
+
+
+def _engines(arguments: list[str]) -> tuple[list[str], dict[str, search_peers.Engine]]:
+    engines = dict(search_peers.ENGINES)
+    if "--embedding" in arguments:
+        place = arguments.index("--embedding")
+        _, url, model = arguments[place : place + 3]
+        del arguments[place : place + 3]
+        engines["ours, with meaning"] = search_peers.ours_with_meaning(url, model)
+    return arguments, engines
 
 
 def _details(rows: Sequence[tuple[Query, float, float, float]], options: Sequence[str]) -> None:

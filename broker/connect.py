@@ -5,6 +5,7 @@ never pays for it.
 """
 
 import contextlib
+import functools
 import importlib
 import os
 import shutil
@@ -155,10 +156,12 @@ async def _http(server: settings.ServerSettings, places: Places) -> AsyncGenerat
     from mcp.client.streamable_http import streamable_http_client  # noqa: PLC0415 (the same)
 
     timeout = httpx2.Timeout(server.start_timeout, read=max(300.0, server.call_timeout))
+    # Made in a thread: a client reads certificates from the disk when it is made.
+    made = functools.partial(
+        httpx2.AsyncClient, headers=_headers(server), auth=_auth(server, places), timeout=timeout
+    )
     async with (
-        httpx2.AsyncClient(
-            headers=_headers(server), auth=_auth(server, places), timeout=timeout
-        ) as http,
+        await anyio.to_thread.run_sync(made) as http,
         streamable_http_client(server.url or "", http_client=http) as streams,
     ):
         yield streams

@@ -86,6 +86,8 @@ class Meaning:
         self._vectors: Vectors | None = None
         self._tools: tuple[Tool, ...] = ()
         self._rests_until = 0.0
+        self._http: httpx2.AsyncClient | None = None
+        self.ready = anyio.Event()
 
     async def rank(self, query: str) -> Ranking | None:
         """None when there is nothing to rank by, or not in time."""
@@ -105,13 +107,21 @@ class Meaning:
     async def keep_up(self, tools: Callable[[], tuple[Tool, ...]]) -> None:
         """Embed what is new, for as long as the broker lives."""
         self._known = await anyio.to_thread.run_sync(self._cache.load)
-        while True:
-            if tools() is not self._tools:
-                try:
-                    await self._catch_up(tools())
-                except (httpx2.HTTPError, ValueError, KeyError, OSError) as error:
-                    logger.info("tools are not embedded for now: %s", error)
-            await anyio.sleep(LOOK_AGAIN_S)
+        # Made in a thread: a client reads certificates from the disk when it is made.
+        self._http = await anyio.to_thread.run_sync(self._client)
+        async with self._http:
+            while True:
+                if tools() is not self._tools:
+                    try:
+                        await self._catch_up(tools())
+                    except (httpx2.HTTPError, ValueError, KeyError, OSError) as error:
+                        logger.info("tools are not embedded for now: %s", error)
+                await anyio.sleep(LOOK_AGAIN_S)
+
+    def _client(self) -> httpx2.AsyncClient:
+        key = self._settings.api_key
+        headers = {} if key is None else {"Authorization": f"Bearer {key.get_secret_value()}"}
+        return httpx2.AsyncClient(timeout=BATCH_TIMEOUT_S, headers=headers)
 
     async def _catch_up(self, tools: tuple[Tool, ...]) -> None:
         keys = await anyio.to_thread.run_sync(lambda: [key_of(tool) for tool in tools])
@@ -132,15 +142,14 @@ class Meaning:
         known = [self._known.get(key) for key in keys]
         self._vectors = await anyio.to_thread.run_sync(Vectors, known)
         self._tools = tools
+        self.ready.set()
 
     async def _embed(self, texts: Sequence[str]) -> list[array[float]]:
-        headers = {}
-        if self._settings.api_key is not None:
-            headers["Authorization"] = f"Bearer {self._settings.api_key.get_secret_value()}"
-        async with httpx2.AsyncClient(timeout=BATCH_TIMEOUT_S, headers=headers) as http:
-            answer = await http.post(
-                self._settings.url, json={"model": self._settings.model, "input": list(texts)}
-            )
+        if self._http is None:
+            raise OSError("not started")
+        answer = await self._http.post(
+            self._settings.url, json={"model": self._settings.model, "input": list(texts)}
+        )
         answer.raise_for_status()
         rows: list[dict[str, Any]] = answer.json()["data"]
         ordered = sorted(rows, key=lambda row: row["index"])

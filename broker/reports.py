@@ -1,7 +1,7 @@
 """What list_servers, /status and the dashboard say of the broker; pure."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from broker.downstream import Downstream
@@ -21,6 +21,17 @@ def overview(snapshot: Snapshot) -> str:
     named = [f"{name} ({len(one.tools)})" for name, one in sorted(snapshot.servers.items())]
     more = f", and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""
     return f"Servers: {', '.join(named[:MOST_NAMED])}{more}." if named else "No servers are set up."
+
+
+def nothing_fits(snapshot: Snapshot, near: Sequence[str]) -> str:
+    """What to do after a search that found nothing."""
+    unlisted = [name for name, one in snapshot.servers.items() if not one.listed_at]
+    said = ["Nothing fits."]
+    if near:
+        said.append(f"Similar names: {', '.join(near)}.")
+    if unlisted:
+        said.append(f"Not listed yet: {', '.join(unlisted[:10])}; `lmg mcp refresh` lists them.")
+    return " ".join([*said, overview(snapshot)])
 
 
 def server(

@@ -152,7 +152,8 @@ class Broker:
             None if free else allow,
             ranking,
         )
-        return Answer(self._shown(held, matches), len(matches), self._hint(held, matches, query))
+        hint = "" if matches else reports.nothing_fits(held.snapshot, held.library.nearest(query))
+        return Answer(self._shown(held, matches), len(matches), hint)
 
     def _shown(self, held: Held, matches: Sequence[Match]) -> list[rendering.Found]:
         return rendering.hits(
@@ -166,25 +167,6 @@ class Broker:
             return Answer([], len(tools), reports.overview(held.snapshot))
         matches = [Match(tool, 0.0, "") for tool in tools[:MOST_HITS]]
         return Answer(self._shown(held, matches), len(tools), "")
-
-    def _hint(self, held: Held, matches: Sequence[Match], query: str) -> str:
-        if matches:
-            return ""
-        unlisted = [name for name, one in held.snapshot.servers.items() if not one.listed_at]
-        near = held.library.nearest(query)
-        return " ".join(
-            filter(
-                None,
-                (
-                    "Nothing fits.",
-                    f"Similar names: {', '.join(near)}." if near else "",
-                    f"Not listed yet: {', '.join(unlisted[:10])}; `lmg mcp refresh` lists them."
-                    if unlisted
-                    else "",
-                    reports.overview(held.snapshot),
-                ),
-            )
-        )
 
     async def describe(self, tool_ids: Sequence[str], caller: str = "") -> list[Sheet]:
         """Exact schemas and what a call would meet; an unknown id gets the nearest ones instead."""
@@ -356,6 +338,11 @@ class Broker:
     async def changed(self, enough: Callable[[Held], bool]) -> None:
         """Until what is known of the tools is as wanted."""
         await self._holdings.changed(enough)
+
+    async def understands(self) -> None:
+        """Until every tool has its vector; at once where no embedding is configured."""
+        if self._meaning is not None:
+            await self._meaning.ready.wait()
 
     async def _listed(self, listing: Listing) -> None:
         await self._holdings.absorb(listing)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from catalog.index import Hit
 
-# One word, or something that looks like an identifier, is better answered by its letters.
-MEANING = 0.75
-MEANING_OF_A_NAME = 0.5
-_NAME_LIKE = re.compile(r"^\S+$|\w[_.:/]\w|[a-z][A-Z]")
+# One or two words, or something that looks like an identifier, are better answered by their letters.
+MEANING = 0.65
+MEANING_OF_A_NAME = 0.4
+_NAME_LIKE = re.compile(r"^\S+(?:\s\S+)?$|\w[_.:/]\w|[a-z][A-Z]")
 
 SCANNED = 240
 KEPT = 100

@@ -28,7 +28,7 @@ EMPTY = Lexicon({}, {}, {}, 0, {})
 
 
 def parse(lines: Iterable[str]) -> Lexicon:
-    """Read the lines of a lexicon file; the file's head explains its four forms."""
+    """Read the lines of a lexicon file; the file's head explains its forms."""
     synonyms: dict[str, dict[str, None]] = {}
     readings: dict[str, list[tuple[str, ...]]] = {}
     phrases: dict[tuple[str, ...], dict[str, None]] = {}
@@ -39,6 +39,8 @@ def parse(lines: Iterable[str]) -> Lexicon:
             name, _, members = line[1:].partition(":")
             for member in members.split():
                 actions.setdefault(text.stem(member), set()).add(name.strip())
+        elif ">>" in line:
+            _kinds(line, synonyms)
         elif ">" in line:
             _one_way(line, readings, phrases)
         elif line:
@@ -57,6 +59,13 @@ def _both_ways(line: str, synonyms: dict[str, dict[str, None]]) -> None:
     for word in group:
         others = synonyms.setdefault(word, {})
         others.update(dict.fromkeys(other for other in group if other != word))
+
+
+def _kinds(line: str, synonyms: dict[str, dict[str, None]]) -> None:
+    left, _, right = line.partition(">>")
+    meant = dict.fromkeys(text.stem(word) for word in right.split())
+    for word in left.replace(",", " ").split():
+        synonyms.setdefault(text.stem(word), {}).update(meant)
 
 
 def _one_way(
