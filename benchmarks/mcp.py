@@ -206,7 +206,7 @@ async def run(calls: int, repeats: int) -> dict[str, Any]:
 def main() -> int:
     """Print the table; exit 1 where the goal is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--calls", type=int, default=1600)
+    parser.add_argument("--calls", type=int, default=800)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()

@@ -1,4 +1,4 @@
-"""The server that `benchmarks.mcp` asks: our own MCP surface inside the guard, and a bare route beside it.
+"""The server that `benchmarks.mcp` asks: our own MCP surface inside the guard, and a bare route beside both.
 
 `python -m benchmarks.mcp_server_process DIR`; the first line on stdout is the address, stdin's end stops it.
 """
@@ -17,6 +17,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from broker.service import Broker
 from coordinator import loop, settings, store
@@ -60,8 +61,18 @@ async def application(folder: Path, url: str) -> AsyncGenerator[Starlette]:
             coordinator, broker, ServerInfo("bench", base_url=url), folder / "state"
         )
         await stack.enter_async_context(surface.run())
-        own = [Route("/bare", bare, methods=["POST"]), Route("/cost", cost)]
-        yield Starlette(routes=[*own, *surface.routes])
+        yield Starlette(routes=[Route("/cost", cost), *surface.routes])
+
+
+def beside(guarded: ASGIApp) -> ASGIApp:
+    """The bare route stands outside the guard too, so that nothing of ours is in what we compare with."""
+    alone = Starlette(routes=[Route("/bare", bare, methods=["POST"])])
+
+    async def choose(scope: Scope, receive: Receive, send: Send) -> None:
+        app = alone if scope.get("path") == "/bare" else guarded
+        await app(scope, receive, send)
+
+    return choose
 
 
 async def main(folder: Path) -> None:
@@ -74,8 +85,8 @@ async def main(folder: Path) -> None:
     async with application(folder, url) as app, anyio.create_task_group() as group:
 
         async def run(*, task_status: anyio.abc.TaskStatus[None]) -> None:
-            guarded = serve.guarded(app, server, port)
-            await serve.serve(guarded, listening, server, stop=stop, task_status=task_status)
+            both = beside(serve.guarded(app, server, port))
+            await serve.serve(both, listening, server, stop=stop, task_status=task_status)
 
         await group.start(run)
         print(url, flush=True)
