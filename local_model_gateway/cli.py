@@ -45,6 +45,7 @@ GROUPS: Mapping[str, Mapping[str, Verb]] = {
         "start": Verb("start", "start in the foreground"),
         "down": Verb("down", "stop; running answers may end first", "[--drain 60s]"),
         "init": Verb("init", "look around and write a configuration"),
+        "add": Verb("add", "add an engine's models to the configuration", "ENGINE"),
         "import": Verb("importing", "take over another program's models", "FILE"),
         "service": Verb("service", "start at login", "install|status|uninstall"),
     },
@@ -63,6 +64,7 @@ GROUPS: Mapping[str, Mapping[str, Verb]] = {
     "Look at it": {
         "status": Verb("status", "the whole in a few lines"),
         "ps": Verb("ps", "every model and its state"),
+        "top": Verb("top", "the same, drawn again every second"),
         "queue": Verb("queue", "who runs, who waits, for what", "[cancel|priority|pause|resume]"),
         "jobs": Verb("jobs", "stored work", "[show|cancel]"),
         "logs": Verb("logs", "what happened", "[-f] [--source NAME]"),

@@ -15,12 +15,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace, terminal: Terminal) -> int:
     runtimes = client.find(given).get("/status")["runtimes"]
-    text = terminal.table(HEADER, [_row(line) for line in runtimes]) if runtimes else "no models"
+    text = terminal.table(HEADER, [row(line) for line in runtimes]) if runtimes else "no models"
     terminal.result("lmg.ps/1", {"runtimes": runtimes}, text)
     return 0
 
 
-def _row(line: Picture) -> tuple[str, ...]:
+def row(line: Picture) -> tuple[str, ...]:
+    """One model\'s line."""
     return (
         str(line["name"]),
         str(line["engine"]),

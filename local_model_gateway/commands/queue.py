@@ -34,7 +34,7 @@ def run(given: argparse.Namespace, terminal: Terminal) -> int:
         case "ls":
             picture = gateway.get("/status")
             content = {name: picture[name] for name in ("paused", "running", "queue")}
-            terminal.result("lmg.queue/1", content, _said(picture, terminal))
+            terminal.result("lmg.queue/1", content, said(picture, terminal))
         case "pause" | "resume":
             done = gateway.post(f"/admin/queue/{given.action}", {})
             text = (
@@ -67,7 +67,8 @@ def _rank(given: argparse.Namespace) -> int:
     return rank
 
 
-def _said(picture: Picture, terminal: Terminal) -> str:
+def said(picture: Picture, terminal: Terminal) -> str:
+    """The tables of `lmg queue`."""
     parts = (
         ["The queue is paused; `lmg queue resume` lets it go on.", ""] if picture["paused"] else []
     )

@@ -17,11 +17,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace, terminal: Terminal) -> int:
     gateway = client.find(given)
     picture = gateway.get("/status")
-    terminal.result("lmg.status/1", picture, _said(picture, gateway.url, terminal))
+    terminal.result("lmg.status/1", picture, said(picture, gateway.url, terminal))
     return 0
 
 
-def _said(picture: Picture, url: str, terminal: Terminal) -> str:
+def said(picture: Picture, url: str, terminal: Terminal) -> str:
+    """The lines of `lmg status`."""
     runtimes: Sequence[Picture] = picture["runtimes"]
     held, pool = picture["held_bytes"], picture["pool_bytes"]
     loaded = [line for line in runtimes if line["state"] != "stopped"]

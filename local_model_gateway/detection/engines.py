@@ -10,6 +10,8 @@ from local_model_gateway.detection import probe
 
 PORTS: Sequence[int] = (11434, 1234, 8080, 9931, 8000, 8001, 30000, 5000, 5001, 8081, 10240)
 """Where engines listen if nobody says otherwise; several share one."""
+USUAL_PORTS: Mapping[str, Sequence[int]] = {"ollama": (11434,), "lmstudio": (1234,)}
+"""Where a recipe looks by itself, so that no address needs to be written down."""
 PROGRAMS: Mapping[str, Sequence[str]] = {
     "llama-server": ("llama-server",),
     "ollama": ("ollama",),

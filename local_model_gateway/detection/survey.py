@@ -88,9 +88,10 @@ def choices(survey: Survey) -> list[Choice]:
     """A runtime for each model that we know how to serve, no name twice."""
     made: dict[str, Choice] = {}
     for engine in survey.running:
-        for model in engine.models if engine.engine in {"ollama", "lmstudio"} else ():
+        usual = engines.USUAL_PORTS.get(engine.engine)
+        for model in engine.models if usual else ():
             section: dict[str, object] = {"engine": engine.engine, "model": model}
-            if engine.port not in {11434, 1234}:
+            if engine.port not in (usual or ()):
                 section["url"] = engine.url
             add(made, model, section)
     gguf = (

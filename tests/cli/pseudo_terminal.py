@@ -13,13 +13,29 @@ from anyio import to_thread
 from tests.cli import stub
 
 
-async def lmg(shell: stub.Shell, *words: str, typed: str = "", **env: str) -> stub.Ran:
-    """Everything that appeared, both streams together, and the exit code."""
-    return await to_thread.run_sync(_run, shell, words, typed, env)
+async def lmg(
+    shell: stub.Shell,
+    *words: str,
+    typed: str = "",
+    until: tuple[str, str] | None = None,
+    **env: str,
+) -> stub.Ran:
+    """Everything that appeared, both streams together, and the exit code.
+
+    `until` is what to wait for, twice, and what to type then.
+    """
+    return await to_thread.run_sync(_run, shell, words, typed, until, env)
 
 
-def _run(shell: stub.Shell, words: Sequence[str], typed: str, env: dict[str, str]) -> stub.Ran:
+def _run(
+    shell: stub.Shell,
+    words: Sequence[str],
+    typed: str,
+    until: tuple[str, str] | None,
+    env: dict[str, str],
+) -> stub.Ran:
     leader, follower = pty.openpty()
+    # The terminal has to be the child's own for Ctrl-C to reach it.
     process = subprocess.Popen(
         [sys.executable, "-m", "local_model_gateway", *words],
         stdin=follower,
@@ -27,7 +43,7 @@ def _run(shell: stub.Shell, words: Sequence[str], typed: str, env: dict[str, str
         stderr=follower,
         cwd=shell.home,
         env={**shell.env, "TERM": "xterm-256color", "COLUMNS": "100", **env},
-        start_new_session=True,
+        preexec_fn=lambda: os.login_tty(follower),
     )
     os.close(follower)
     os.write(leader, typed.encode())
@@ -44,6 +60,9 @@ def _run(shell: stub.Shell, words: Sequence[str], typed: str, env: dict[str, str
                 if not piece:
                     break
                 seen += piece
+                if until is not None and seen.count(until[0].encode()) >= 2:
+                    os.write(leader, until[1].encode())
+                    until = None
             elif process.poll() is not None:
                 break
         code = process.wait(timeout=stub.LIMIT_S)

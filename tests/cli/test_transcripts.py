@@ -68,11 +68,10 @@ async def test_doctor_marks_what_it_finds_and_says_what_to_run(tmp_path: Path) -
 async def test_the_first_minute_on_a_machine_with_nothing(tmp_path: Path) -> None:
     """No configuration, no engine: the built-in model answers, and the way to a real one is named."""
     shell = stub.shell(tmp_path)
-    free = {"LMG_PORT": "0"}
     file = tmp_path / "local-model-gateway.config.yaml"
     file.write_text("server:\n  port: ${env:LMG_PORT}\n")
     file.chmod(0o600)
-    up = await pseudo_terminal.lmg(shell, "up", **free)
+    up = await pseudo_terminal.lmg(shell, "up", LMG_PORT="0")
     try:
         shown = plain(up.out)
         assert up.code == 0, shown
@@ -81,13 +80,13 @@ async def test_the_first_minute_on_a_machine_with_nothing(tmp_path: Path) -> Non
             assert place in shown
         assert "one sentence, whatever you ask" in shown
         assert 'Next  lmg run tiny "Say hello"' in shown
-        ran = await pseudo_terminal.lmg(shell, "run", "tiny", "Say hello", **free)
+        ran = await pseudo_terminal.lmg(shell, "run", "tiny", "Say hello", LMG_PORT="0")
         assert ran.code == 0
         assert "first token" in ran.out
-        again = await pseudo_terminal.lmg(shell, "up", **free)
+        again = await pseudo_terminal.lmg(shell, "up", LMG_PORT="0")
         assert "was running already" in again.out
     finally:
-        down = await pseudo_terminal.lmg(shell, "down", "--drain", "0s", **free)
+        down = await pseudo_terminal.lmg(shell, "down", "--drain", "0s", LMG_PORT="0")
     assert re.search(r"stopped \(pid \d+\)", down.out)
 
 
