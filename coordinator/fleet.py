@@ -145,6 +145,7 @@ class Fleet:
         """The only place where a runtime changes state."""
         before = resident.state
         resident.state = runtime_state.after(before, event)
+        resident.since = anyio.current_time()
         self._note(resident, before, reason)
 
     def _note(self, resident: Resident, before: State, reason: str) -> None:

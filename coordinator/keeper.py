@@ -181,9 +181,8 @@ class Keeper:
                 self.fleet.stop(self.fleet.residents[runtime], why)
             case plan.Keep(runtime):
                 resident = self.fleet.residents[runtime]
-                if not resident.leaving:  # asked to go by hand: nobody's wish brings it back
-                    resident.target = None
-                    self.fleet.move(resident, Event.KEEP, "kept")
+                resident.target = None
+                self.fleet.move(resident, Event.KEEP, "kept")
 
     def _finish_leaving(self) -> None:
         """A runtime that was told to go by hand stops when its last lease ends."""

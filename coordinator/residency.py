@@ -43,6 +43,8 @@ class Resident:
     footprint_bytes: int | None = None
     """Measured at the last load, else what the spec says."""
     progress: base.LoadProgress | None = None
+    since: float | None = None
+    """When it came into its present state."""
     starting_since: float | None = None
     ready_since: float | None = None
     last_used_at: float = 0.0
@@ -60,6 +62,13 @@ class Resident:
     recorded: base.ProcessRecord | None = None
     tasks: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     """Around the load or the watch that runs now."""
+
+    @property
+    def load_s(self) -> float | None:
+        """How long the load took that made it ready."""
+        if self.starting_since is None or self.ready_since is None:
+            return None
+        return self.ready_since - self.starting_since
 
     @property
     def name(self) -> str:
@@ -82,6 +91,9 @@ class Resident:
             idle_unload_s=self.spec.idle_unload_s,
             retry_at=self.retry_at,
             keep_until=self.keep_until,
+            leaving=self.leaving,
+            load_s=self.load_s,
+            since=self.since,
         )
 
 
