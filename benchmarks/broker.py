@@ -51,7 +51,7 @@ _QUALITIES = "open closed recent archived shared draft public private daily mont
 _FILLER = "the and of for with all each by given from its when only returns into under"
 VERBS, NOUNS, QUALITIES, FILLER = (words.split() for words in (_VERBS, _NOUNS, _QUALITIES, _FILLER))
 _SYLLABLES = (
-    "ba ce di fo gu ha ke li mo nu pa re si to vu wa xe yo za bri cla dro fle gra plo ster tra"
+    "ba ce di fo gu ha ke li mo nu pa re si to vu wa xe yo za bri cla dro flo gra plo ster tra"
 )
 
 

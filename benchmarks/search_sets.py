@@ -38,7 +38,8 @@ class SearchSet:
 
 def _rows(path: Path) -> list[list[str]]:
     lines = path.read_text("utf-8").splitlines()
-    return [[part.strip() for part in line.split("|")] for line in lines if line and line[0] != "#"]
+    told = [line.partition("#")[0] for line in lines]
+    return [[part.strip() for part in line.split("|")] for line in told if line.strip()]
 
 
 def own() -> SearchSet:

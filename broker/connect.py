@@ -5,7 +5,6 @@ never pays for it.
 """
 
 import contextlib
-import functools
 import importlib
 import os
 import shutil
@@ -156,10 +155,12 @@ async def _http(server: settings.ServerSettings, places: Places) -> AsyncGenerat
     from mcp.client.streamable_http import streamable_http_client  # noqa: PLC0415 (the same)
 
     timeout = httpx2.Timeout(server.start_timeout, read=max(300.0, server.call_timeout))
-    # Made in a thread: a client reads certificates from the disk when it is made.
-    made = functools.partial(
-        httpx2.AsyncClient, headers=_headers(server), auth=_auth(server, places), timeout=timeout
-    )
+
+    # In a thread: a client reads certificates from the disk when it is made.
+    def made() -> httpx2.AsyncClient:
+        auth = _auth(server, places)
+        return httpx2.AsyncClient(headers=_headers(server), auth=auth, timeout=timeout)
+
     async with (
         await anyio.to_thread.run_sync(made) as http,
         streamable_http_client(server.url or "", http_client=http) as streams,
@@ -167,20 +168,21 @@ async def _http(server: settings.ServerSettings, places: Places) -> AsyncGenerat
         yield streams
 
 
-def _sse(server: settings.ServerSettings, places: Places) -> AbstractAsyncContextManager[Any]:
+@contextlib.asynccontextmanager
+async def _sse(server: settings.ServerSettings, places: Places) -> AsyncGenerator[Any]:
     from mcp.client.sse import sse_client  # noqa: PLC0415 (only wanted once a server is opened)
 
-    return sse_client(
-        server.url or "",
-        headers=_headers(server),
-        timeout=server.start_timeout,
-        auth=_auth(server, places),
-    )
+    auth = await anyio.to_thread.run_sync(_auth, server, places)
+    async with sse_client(
+        server.url or "", headers=_headers(server), timeout=server.start_timeout, auth=auth
+    ) as streams:
+        yield streams
 
 
 def _auth(
     server: settings.ServerSettings, places: Places
 ) -> Any:  # Any: httpx2.Auth, not imported here
+    """Called in a worker thread: what it imports takes a second."""
     if server.auth != "oauth":
         return None
     from fastmcp.client.auth import OAuth  # noqa: PLC0415 (brings all of fastmcp)

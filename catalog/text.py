@@ -21,8 +21,8 @@ _STOP = (
     "then there these they this those to too us very was we were what when where which while "
     "who whom why will with within without would you your yours please want wants wanted need "
     "needs needed help using use used uses via able also am any about given based specific "
-    "specified each etc eg ie whether hey hi hello thanks thank okay ok sure kindly im ive dont cant "
-    "didn don doesn isn aren wasn weren couldn wouldn shouldn interested assist assistance really "
+    "specified each etc eg ie whether hey hi hello thanks thank okay ok sure kindly im ive dont cant "  # codespell:ignore
+    "didn don doesn isn aren wasn weren couldn wouldn shouldn interested assist assistance really "  # codespell:ignore
 )
 STOP_WORDS = frozenset(_STOP.split())
 

@@ -38,7 +38,7 @@ async def test_wrong_arguments_are_found_before_anything_is_started(
     await listed(opened, {"counter": counter})
     async with opened({"counter": counter}) as broker:
         with pytest.raises(errors.BadArguments) as missing:
-            await broker.call("counter:add_one", {"lable": "x"}, confirmed=True)
+            await broker.call("counter:add_one", {"lable": "x"}, confirmed=True)  # codespell:ignore
         with pytest.raises(errors.BadArguments) as mistyped:
             await broker.call("counter:add_one", {"label": "x", "amount": "2"}, confirmed=True)
         assert missing.value.problems[0] == "'label' is missing (you sent 'lable')"

@@ -71,7 +71,7 @@ async def test_five_real_servers_are_found_described_and_called(
             ("remember a new fact about an entity", "memory:add_observations"),
             ("trigger long operation", "everything:trigger-long-running-operation"),
             ("filesystem move", "filesystem:move_file"),
-            ("direcotry tree", "filesystem:directory_tree"),
+            ("direcotry tree", "filesystem:directory_tree"),  # codespell:ignore
         ]:
             found = [hit.tool_id for hit in (await broker.search(query)).hits]
             assert wanted in found[:3], (query, found)

@@ -56,7 +56,7 @@ def test_a_timeout_in_milliseconds_is_known_by_its_size(given: int, seconds: flo
         ({"command": "x", "url": "http://x.test"}, "either `command`"),
         ({"url": "ftp://x.test"}, "must begin with http"),
         ({"command": "x", "type": "sse"}, "needs `url`"),
-        ({"command": "x", "comand": "y"}, "Extra inputs"),
+        ({"command": "x", "comand": "y"}, "Extra inputs"),  # codespell:ignore
         ({"command": "x", "idle_close": "soon"}, "write it like 30s"),
     ],
 )

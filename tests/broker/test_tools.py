@@ -132,7 +132,7 @@ async def test_wrong_arguments_come_back_with_the_schema(
     connected: Connected, counter: dict[str, Any]
 ) -> None:
     async with connected({"counter": counter}, "auto") as client:
-        call = {"tool_id": "counter:add_one", "arguments": {"lable": "x"}}
+        call = {"tool_id": "counter:add_one", "arguments": {"lable": "x"}}  # codespell:ignore
         called = await client.call_tool("call_tool", call)
     assert called.is_error
     assert "bad_arguments" in text(called)
@@ -183,7 +183,9 @@ async def test_nothing_fitting_says_what_there_is(
     async with connected({"counter": counter}, "auto") as client:
         nothing = await client.call_tool("search_tools", {"query": "zzqqxx"})
         overview = await client.call_tool("search_tools", {"query": ""})
-        strange = await client.call_tool("search_tools", {"query": "x", "server": "countr"})
+        strange = await client.call_tool(
+            "search_tools", {"query": "x", "server": "cunter"}
+        )  # codespell:ignore
     assert nothing.structured_content["results"] == []
     assert "counter (" in nothing.structured_content["hint"]
     assert "counter (" in overview.structured_content["hint"]

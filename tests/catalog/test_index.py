@@ -66,10 +66,10 @@ def test_a_tools_own_name_puts_it_first_however_it_is_written(
 @pytest.mark.parametrize(
     ("query", "tool"),
     [
-        ("serach fiels to raed", "filesystem:read_file"),
-        ("cretae pul requst", "github:create_pull_request"),
-        ("exchnage rate", "money:exchange_rate"),
-        ("direcotry", "filesystem:directory_tree"),
+        ("serach fiels to raed", "filesystem:read_file"),  # codespell:ignore
+        ("cretae pul requst", "github:create_pull_request"),  # codespell:ignore
+        ("exchnage rate", "money:exchange_rate"),  # codespell:ignore
+        ("direcotry", "filesystem:directory_tree"),  # codespell:ignore
         ("wordcloud", "chart:generate_word_cloud"),
         ("pullrequest", "github:create_pull_request"),
         ("dir_tr", "filesystem:directory_tree"),

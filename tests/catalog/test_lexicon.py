@@ -9,8 +9,8 @@ def test_the_four_forms_of_line_are_read() -> None:
     )
     assert words.synonyms["big"] == (text.stem("large"),)
     assert words.readings["pr"] == (("pull", text.stem("request")),)
-    assert words.phrases["get", "rid", "of"] == ("delet",)
-    assert words.actions["delet"] == {"kill"}
+    assert words.phrases["get", "rid", "of"] == ("delet",)  # codespell:ignore
+    assert words.actions["delet"] == {"kill"}  # codespell:ignore
     assert words.longest_phrase == 3
 
 
