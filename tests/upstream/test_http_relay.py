@@ -186,6 +186,36 @@ async def test_a_connection_that_the_engine_will_close_is_not_kept() -> None:
             assert relay.idle(engine.base_url) == 0
 
 
+async def test_connections_to_an_engine_that_is_not_asked_any_more_are_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hung_up = anyio.Event()
+
+    async def old(talk: scripted.Talk) -> None:
+        await talk.request()
+        await talk.say(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+        await talk.gone()
+        hung_up.set()
+
+    async def new(talk: scripted.Talk) -> None:
+        await talk.request()
+        await talk.say(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+        await talk.gone()
+
+    monkeypatch.setattr(http_relay, "IDLE_S", 0.0)
+    with anyio.fail_after(20):
+        async with (
+            scripted.engine(old) as one,
+            scripted.engine(new) as two,
+            http_relay.Relay() as relay,
+        ):
+            await _whole(relay, one.base_url)
+            assert relay.idle(one.base_url) == 1
+            await _whole(relay, two.base_url)
+            await hung_up.wait()
+            assert relay.idle(one.base_url) == 0
+
+
 async def test_a_line_break_in_a_header_is_refused_before_anything_is_sent() -> None:
     relay = http_relay.Relay()
 
