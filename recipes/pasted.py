@@ -201,7 +201,7 @@ def _check_entry(
         wanted = "an address in `args`" if shape.stdio else f"`{'.'.join(shape.url)}`"
         yield Finding("error", "no_address", f"{one.name} has no address; {title} wants {wanted}")
     else:
-        yield from _check_url(one.name, one.url, target.mcp_url)
+        yield from _check_url(one.name, one.url, target.base_url if shape.stdio else target.mcp_url)
     if shape.type is not None:
         key, value = shape.type
         if entry.get(key) != value:
@@ -225,6 +225,10 @@ def _check_url(name: str, url: str, wanted: str) -> Iterator[Finding]:
         text = f"{name} leads to {_shown(url)}, and this gateway is at {wanted}"
         yield Finding("error", "wrong_address", text)
     elif given.path != right.path:
+        if not right.path:
+            text = f"{name} has {_shown(url)}; the bridge wants {wanted} alone"
+            yield Finding("error", "wrong_path", text)
+            return
         hint = "; `/v1` is for models" if given.path.startswith("/v1") else ""
         text = f"{name} asks for `{given.path or '/'}`; the path is `{right.path}`, without a slash at the end{hint}"
         yield Finding("error", "wrong_path", text)

@@ -185,3 +185,18 @@ async def test_pages_of_jobs_lead_from_one_to_the_next(tmp_path: Path) -> None:
                     break
     assert [len(page) for page in pages] == [2, 2, 1]
     assert [one for page in pages for one in page] == made[::-1]
+
+
+async def test_both_surfaces_show_the_same_jobs(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as here, here.client() as client, here.http() as http:
+        with anyio.fail_after(60):
+            over_mcp = (await submit(client, {"prompt": "one"}))["job_id"]
+            body = {"model": "tiny", "messages": [{"role": "user", "content": "two"}]}
+            head = {"prefer": "respond-async"}
+            answer = await http.post("/v1/chat/completions", json=body, headers=head)
+            assert answer.status_code == 202, answer.text
+            over_http = answer.json()["id"]
+            listed = data(await client.call_tool("list_jobs", {}))
+            seen = await http.get(f"/v1/jobs/{over_mcp}")
+    assert {one["job_id"] for one in listed["jobs"]} == {over_mcp, over_http}
+    assert seen.status_code == 200

@@ -14,9 +14,12 @@ from mcp.types import ElicitRequestParams, ElicitResult
 
 from coordinator.state import WorkState
 from local_model_gateway import config
+from recipes import loader, render
+from recipes.front_matter import Kind
 from tests.mcp_server.harness import ERAS, data, gateway
 from tests.support.gateway import ROOT, free_port
 
+CLIENTS = loader.every(Kind.CLIENT)  # read before any loop runs
 START = (
     "import sys; from local_model_gateway.commands import mcp_stdio; "
     "sys.exit(mcp_stdio.main(sys.argv[1], dict(one.split(': ', 1) for one in sys.argv[2:])))"
@@ -78,6 +81,22 @@ async def test_cancelling_a_wait_over_the_bridge_leaves_the_job(tmp_path: Path, 
             await client.call_tool("cancel_runtime_request", {"job_id": job["job_id"]})
             await here.until_job(job["job_id"], WorkState.CANCELLED)
     assert found["state"] == "running"
+
+
+@pytest.mark.parametrize(("client", "block"), [("claude-desktop", "mcp"), ("generic-mcp", "stdio")])
+async def test_what_a_recipe_tells_a_client_to_start_does_connect(
+    tmp_path: Path, client: str, block: str
+) -> None:
+    async with gateway(tmp_path) as here:
+        made = render.render(CLIENTS[client], render.Values(here.url, "tiny"))
+        entry = json.loads(made.blocks[block])["mcpServers"]["lmg"]
+        assert entry["command"] == "lmg"
+        parameters = mcp.StdioServerParameters(
+            command=sys.executable, args=["-m", "local_model_gateway", *entry["args"]], cwd=ROOT
+        )
+        with anyio.fail_after(60):
+            async with mcp.Client(parameters) as connected:
+                assert data(await connected.call_tool("gateway_status", {}))["ready"]
 
 
 async def test_a_session_that_the_gateway_forgot_is_made_again(tmp_path: Path) -> None:

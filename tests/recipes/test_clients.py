@@ -78,7 +78,8 @@ def test_the_configuration_is_read_back_to_the_same_connection(id_: str) -> None
     (found,) = pasted.connections(shape, pasted.tree(text, shape.format))
     connection, _ = found
     assert connection.name == "lmg"
-    assert connection.url == "http://127.0.0.1:8787/mcp"
+    path = "" if shape.stdio else "/mcp"
+    assert connection.url == f"http://127.0.0.1:8787{path}"
     for written in (connection.authorization, connection.bearer_env):
         assert written is None or "LMG_API_KEY" in written or "input:" in written
     assert pasted.check(CLIENTS[id_], text, TARGET) == []
@@ -147,6 +148,7 @@ def test_steps_touch_only_what_they_name_and_every_merge_says_what_it_adds(id_: 
         ("claude-code", ('"lmg": {', '"x": {'), None),
         ("continue", ("requestOptions:\n      headers", "headers:\n      x"), "wrong_key"),
         ("claude-desktop", ('"args"', '"argv"'), "no_address"),
+        ("claude-desktop", ("8787", "8787/mcp"), "wrong_path"),
         ("goose", ("type: streamable_http", "type: sse"), "wrong_type"),
         ("cursor", ("{", "["), "unreadable"),
     ],
