@@ -113,8 +113,9 @@ def _read(lines: Iterator[bytes], terminal: Terminal, model: str, began: float) 
         elif line.startswith(b"data:"):
             data = line[5:].strip()
             if data == b"[DONE]":
+                # Read on to the end of the answer: hanging up now would look like giving up.
                 answered.whole = True
-                break
+                continue
             _take(json.loads(data), answered, terminal, began)
     return answered
 
