@@ -4,32 +4,24 @@ General clients look through their whole pool for each request; here an engine's
 one list, and the last one put back is the first one taken.
 """
 
-import fcntl
-import select
-import socket
 import ssl
-import struct
-import termios
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
-from urllib.parse import urlsplit
 
 import anyio
 import anyio.abc
 
-from runtimes import http_body
+from runtimes import http_body, http_connection
+from runtimes.http_connection import Connection, Target
 
 HEAD_LIMIT = 64 * 1024
-BLOCK = (
-    64 * 1024
-)  # what one read hands on; with the kernel's and the server's own, a stream stays under 256 KiB
+BLOCK = 64 * 1024
+"""What one read hands on; with what the server holds, a stream stays under 256 KiB in this process."""
 IDLE_S = 4.0  # engines close idle connections after 5 s (uvicorn, cpp-httplib): be first
 IDLE_PER_ENGINE = 32
-_PEER_CLOSED = getattr(select, "POLLRDHUP", 0)  # Linux only; elsewhere POLLHUP says it
 
 
 class UpstreamError(Exception):
@@ -65,62 +57,12 @@ class Patience:
     between_s: float = 180.0
 
 
-class _Connection:
-    """One open connection to one engine."""
-
-    __slots__ = ("_descriptor", "_poll", "fresh", "idle_since", "stream")
-
-    def __init__(self, stream: anyio.abc.ByteStream, raw: socket.socket) -> None:
-        self.stream = stream
-        self.fresh = True
-        self.idle_since = 0.0
-        self._descriptor = raw.fileno()
-        self._poll = select.poll()
-        self._poll.register(self._descriptor, select.POLLIN | _PEER_CLOSED)
-
-    def unusable(self) -> bool:
-        """Whether the other side has closed, or said something unasked, since the last answer."""
-        return bool(self._poll.poll(0))
-
-    def closed_in_silence(self) -> bool:
-        """Whether the other side has closed without a byte of an answer to what we sent."""
-        events = self._poll.poll(0)
-        if not events or not events[0][1] & (_PEER_CLOSED | select.POLLHUP | select.POLLERR):
-            return False
-        waiting = fcntl.ioctl(self._descriptor, termios.FIONREAD, struct.pack("i", 0))
-        return not any(waiting)
-
-    async def close(self) -> None:
-        """Drop it at once; an engine takes that as a client that left, and stops working."""
-        with suppress(OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
-            await self.stream.aclose()
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Where an engine listens, taken apart once."""
-
-    host: str
-    port: int
-    tls: bool
-    authority: str
-    prefix: str
-
-    @classmethod
-    def parse(cls, base_url: str) -> Self:
-        """Take a base URL apart; it comes from the configuration or from a lifecycle, never from a request."""
-        parts = urlsplit(base_url)
-        tls = parts.scheme == "https"
-        port = parts.port or (443 if tls else 80)
-        return cls(parts.hostname or "127.0.0.1", port, tls, parts.netloc, parts.path.rstrip("/"))
-
-
 class Relay:
     """Connections to engines. Use it as an async context manager; leaving it closes what is idle."""
 
     def __init__(self, patience: Patience | None = None) -> None:
         self._patience = patience or Patience()
-        self._idle: dict[str, list[_Connection]] = {}
+        self._idle: dict[str, list[Connection]] = {}
         self._targets: dict[str, Target] = {}
         self._swept_at = time.monotonic()
 
@@ -165,7 +107,7 @@ class Relay:
             raise ValueError("a line break in a header for an engine")
         return Exchange(self, base_url, target, head + body, self._patience)
 
-    async def take(self, base_url: str, target: Target) -> _Connection:
+    async def take(self, base_url: str, target: Target) -> Connection:
         """The newest idle connection that is still good, else a new one."""
         oldest = time.monotonic() - IDLE_S
         if self._swept_at < oldest:
@@ -192,7 +134,7 @@ class Relay:
             for connection in stale:
                 await connection.close()
 
-    async def connect(self, target: Target) -> _Connection:
+    async def connect(self, target: Target) -> Connection:
         """A new connection; raises `UpstreamError("refused")`."""
         try:
             with anyio.fail_after(self._patience.connect_s):
@@ -206,10 +148,10 @@ class Relay:
         except (OSError, TimeoutError) as error:
             raise UpstreamError("refused", f"{target.authority}: {type(error).__name__}") from error
         raw = stream.extra(anyio.abc.SocketAttribute.raw_socket)
-        _keep_probing(raw)
-        return _Connection(stream, raw)
+        http_connection.keep_probing(raw)
+        return Connection(stream, raw)
 
-    def give_back(self, base_url: str, connection: _Connection) -> bool:
+    def give_back(self, base_url: str, connection: Connection) -> bool:
         """Keep a connection for the next request; False when there are enough already."""
         idle = self._idle.setdefault(base_url, [])
         if len(idle) >= IDLE_PER_ENGINE:
@@ -222,15 +164,6 @@ class Relay:
     def idle(self, base_url: str) -> int:
         """How many connections wait for the next request."""
         return len(self._idle.get(base_url, ()))
-
-
-def _keep_probing(raw: socket.socket) -> None:
-    # An engine on another machine may vanish without a word; the kernel then tells us in about a minute.
-    raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
-        option = getattr(socket, name, None)  # macOS names them otherwise
-        if option is not None:
-            raw.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 class Exchange:
@@ -256,7 +189,7 @@ class Exchange:
     ) -> None:
         self._relay, self._base_url, self._target = relay, base_url, target
         self._request, self._patience = request, patience
-        self._connection: _Connection | None = None
+        self._connection: Connection | None = None
         self._framing: http_body.Framing = http_body.Nothing()
         self._keep = False
         self._ended = ""
@@ -290,7 +223,7 @@ class Exchange:
         if connection is not None:
             await connection.close()
 
-    async def _sent(self) -> _Connection:
+    async def _sent(self) -> Connection:
         connection = await self._relay.take(self._base_url, self._target)
         if await self._send_on(connection):
             return connection
@@ -300,7 +233,7 @@ class Exchange:
             return connection
         raise UpstreamError("broke_before_first_byte", "it closed the connection on our request")
 
-    async def _send_on(self, connection: _Connection) -> bool:
+    async def _send_on(self, connection: Connection) -> bool:
         """Whether the request went out on a connection that was open before and after."""
         try:
             await connection.stream.send(self._request)
