@@ -129,14 +129,16 @@ class EngineLog:
                     return base.LoadProgress(phase, _fraction(match.groupdict()))
         return None
 
-    def failure(self, exit_code: int | None) -> base.FailureClass:
-        """Why it ended, as far as its last words and its exit code tell."""
-        for line in reversed(self._lines):
+    def failure(self, exit_code: int | None, lines: int = KEPT_LINES) -> base.FailureClass:
+        """Why it ended, as far as its exit code and its last words tell."""
+        if exit_code in (-9, 137):
+            # Nobody but the kernel's memory killer, or a person, sends this one.
+            return base.FailureClass.OUT_OF_MEMORY
+        for line in reversed(self.tail(lines)):
             for pattern, found in self._failures:
                 if pattern.search(line):
                     return found
-        # Nobody but the kernel's memory killer, or a person, sends this one.
-        return _C.OUT_OF_MEMORY if exit_code in (-9, 137) else _C.UNKNOWN
+        return base.FailureClass.UNKNOWN
 
     def exit(self, exit_code: int | None, found: base.FailureClass | None = None) -> base.Exit:
         """How the engine ended."""

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import anyio
 from anyio import to_thread
@@ -17,6 +17,7 @@ LOOK_TIMEOUT_S = 5.0
 WRONG_MODEL_S = 10.0  # some engines list their model a moment after they say that they are ready
 ABORT_GRACE_S = 5.0  # an engine that nobody wants any more has no work to finish
 WATCH_S = 1.0
+RECENT = 20  # lines: what an engine that was ready complained of while it loaded is not why it died
 MOVED_BYTES = 4 << 20  # less is noise, not a load that goes on
 
 Measure = Callable[[Iterable[int]], int | None]
@@ -84,7 +85,7 @@ class ProcessLifecycle:
         found = await race.first(lambda: self._exited(child), self._deaf, self._follow)
         # Whatever ended it, workers and memory may still be there.
         await self._end(0 if found is None else ABORT_GRACE_S)
-        return self._log.exit(child.exit_code, found)
+        return self._log.exit(child.exit_code, found or self._log.failure(child.exit_code, RECENT))
 
     def log_tail(self, lines: int = engine_log.TAIL_LINES) -> tuple[str, ...]:
         """The newest log lines, redacted."""
@@ -141,21 +142,15 @@ class ProcessLifecycle:
     ) -> Outcome:
         """Look at it until it is ready, or until the load has made no progress for too long."""
         pace = FIRST_LOOK_S
-        moved_at, moved, wrong_since = time.monotonic(), (0, 0.0), None
+        load, wrong_since = _Load(self._spec), None
         running = self._running(child.record)
         while True:
             lines = await self._log.read()
-            progress = self._log.progress(lines)
-            if progress is not None:
-                report(progress)
             await self._sample()
-            now = (
-                (self._used or 0) // MOVED_BYTES,
-                progress.fraction or 0.0 if progress else moved[1],
-            )
-            if lines or now != moved:
-                moved_at, moved = time.monotonic(), now
-            if time.monotonic() - moved_at > self._spec.load_timeout_s:
+            told = load.further(lines, self._log.progress(lines), self._used)
+            if told is not None:
+                report(told)
+            if load.stalled():
                 return self._stalled()
             seen = await self._healthy(running, self._spec.upstream_model)
             wrong_since = (wrong_since or time.monotonic()) if seen.wrong_model else None
@@ -265,3 +260,41 @@ class ProcessLifecycle:
             if heartbeat is not None:
                 await anyio.Path(heartbeat).unlink(missing_ok=True)
         self._child, self._used = None, None
+
+
+class _Load:
+    """How far a load is: by what the engine says, else by the memory that it has taken."""
+
+    def __init__(self, spec: base.RuntimeSpec) -> None:
+        self._expected, self._patience_s = spec.memory_bytes, spec.load_timeout_s
+        self._fraction: float | None = None
+        self._by_log = False
+        self._taken = 0
+        self._moved_at = time.monotonic()
+
+    def further(
+        self, lines: Sequence[str], told: base.LoadProgress | None, used: int | None
+    ) -> base.LoadProgress | None:
+        """What to report of this look, if it shows anything new."""
+        if lines or self._takes(used):
+            self._moved_at = time.monotonic()
+        if told is not None:
+            self._by_log = self._by_log or told.fraction is not None
+            return told
+        if self._by_log or not self._expected or not used:
+            return None
+        # It cannot be more than nearly there: only a health check says that it is.
+        fraction = min(0.99, used / self._expected)
+        if self._fraction is not None and fraction - self._fraction < 0.01:
+            return None
+        self._fraction = fraction
+        return base.LoadProgress("weights", fraction)
+
+    def stalled(self) -> bool:
+        """Whether nothing has moved for as long as is allowed."""
+        return time.monotonic() - self._moved_at > self._patience_s
+
+    def _takes(self, used: int | None) -> bool:
+        taken = (used or 0) // MOVED_BYTES
+        moved, self._taken = taken != self._taken, taken
+        return moved

@@ -15,6 +15,7 @@ from coordinator import errors
 from runtimes import base, http_relay
 from tests.real_engines import fleet
 from tests.real_engines.fleet import Models
+from tests.support.gateway import gateway
 
 GIB = 1 << 30
 LOST = (errors.RuntimeFailed, http_relay.UpstreamError)
@@ -147,3 +148,40 @@ async def test_a_load_without_mapping_shows_its_progress(tmp_path: Path, models:
     assert fractions, "llama.cpp said nothing of its load"
     assert fractions == sorted(fractions)
     assert 200 << 20 < used < 1 << 30
+
+
+def engines_below(folder: Path) -> set[int]:
+    """The pids of our llama.cpp children that serve from this folder."""
+    return {
+        process.pid
+        for process in psutil.process_iter(["cmdline"])
+        if any(str(folder) in word for word in process.info["cmdline"] or [])
+        and any(word.endswith("embedded_child.py") for word in process.info["cmdline"] or [])
+    }
+
+
+async def test_the_engine_of_a_killed_gateway_is_adopted_by_the_next_without_a_reload(
+    tmp_path: Path,
+) -> None:
+    body = {
+        "model": "tiny",
+        "temperature": 0,
+        "messages": [{"role": "user", "content": "hello"}],
+    }
+    config = {"runtimes": {"tiny": {"engine": "embedded"}}}
+    with anyio.fail_after(58):
+        async with gateway(config, tmp_path) as here:
+            await here.start()
+            async with here.client() as client:
+                first = await client.post("/v1/chat/completions", json=body)
+            engines = engines_below(tmp_path)
+            await here.kill()
+            await here.start()
+            async with here.client() as client:
+                second = await client.post("/v1/chat/completions", json=body)
+            assert engines_below(tmp_path) == engines
+            assert len(engines) == 1
+            await here.stop()
+    for answer in (first, second):
+        assert answer.json()["choices"][0]["message"]["content"] == fleet.SENTENCE
+    assert not engines_below(tmp_path)

@@ -119,6 +119,16 @@ async def test_a_slow_load_with_progress_is_not_given_up(shop: Workshop) -> None
     assert fractions == sorted(fractions)
 
 
+async def test_without_a_word_of_the_engine_the_memory_it_took_is_the_progress(
+    shop: Workshop,
+) -> None:
+    async with shop.started(load_s=0.5, memory_mib=64, load_steps=2, section={"memory": "160MiB"}):
+        fractions = [report.fraction for report in shop.reports if report.fraction is not None]
+    assert fractions
+    assert fractions == sorted(fractions)
+    assert fractions[-1] < 1
+
+
 async def test_shard_lines_are_progress_too(shop: Workshop) -> None:
     async with shop.started(load_s=1, load_style="shards"):
         assert any(report.fraction for report in shop.reports)
@@ -175,6 +185,7 @@ async def test_workers_of_a_killed_engine_end_too(shop: Workshop, kind: str) -> 
         with anyio.fail_after(30):
             ended = await up.lifecycle.died()
         assert ended.exit_code == -9
+        assert ended.failure_class is base.FailureClass.OUT_OF_MEMORY
         assert engines.gone(worker)
 
 
