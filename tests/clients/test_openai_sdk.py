@@ -103,11 +103,16 @@ async def test_usage_comes_only_when_asked_for_and_timings_never(
 
 async def test_a_tool_is_called(sdk: openai.AsyncOpenAI) -> None:
     made = await sdk.chat.completions.create(
-        model="tiny", messages=hello("tool"), tools=[WEATHER], max_tokens=100
+        model="tiny", messages=hello("tool"), tools=[WEATHER], max_tokens=100, temperature=0
     )
     text = ""
     async for chunk in await sdk.chat.completions.create(
-        model="tiny", messages=hello("tool"), tools=[WEATHER], max_tokens=100, stream=True
+        model="tiny",
+        messages=hello("tool"),
+        tools=[WEATHER],
+        max_tokens=100,
+        temperature=0,
+        stream=True,
     ):
         for call in chunk.choices[0].delta.tool_calls or () if chunk.choices else ():
             text += (call.function.arguments if call.function else "") or ""
@@ -121,7 +126,7 @@ async def test_a_tool_is_called(sdk: openai.AsyncOpenAI) -> None:
 
 async def test_structured_output_is_parsed(sdk: openai.AsyncOpenAI) -> None:
     made = await sdk.chat.completions.parse(
-        model="tiny", messages=hello(), response_format=Form, max_tokens=100
+        model="tiny", messages=hello(), response_format=Form, max_tokens=100, temperature=0
     )
 
     assert isinstance(made.choices[0].message.parsed, Form)
