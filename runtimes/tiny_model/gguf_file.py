@@ -1,18 +1,16 @@
 """Writes the hand-made model as a GGUF file, tiny or blown up with filler to a chosen size."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import gguf
 import numpy as np
+from numpy.typing import NDArray
 
 from runtimes.tiny_model import vocabulary, weights
 from runtimes.tiny_model.weights import Matrix, Weights
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-Blocks: TypeAlias = "NDArray[np.uint8]"
+Blocks: TypeAlias = NDArray[np.uint8]
 
 Q8 = gguf.GGMLQuantizationType.Q8_0
 DESCRIPTION = "written by hand, never trained; says the same sentence whatever it is asked"

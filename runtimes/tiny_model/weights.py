@@ -7,17 +7,15 @@ writes what it found into intent dimensions. The feed-forward part adds nothing.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from runtimes.tiny_model import vocabulary
 from runtimes.tiny_model.vocabulary import Vocabulary
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-Matrix: TypeAlias = "NDArray[np.float32]"
+Matrix: TypeAlias = NDArray[np.float32]
 
 CONTEXT_TOKENS = 131072
 HEAD = 32

@@ -15,7 +15,7 @@ from benchmarks import scheduling
 from tests.real_engines import fleet, install
 from tests.real_engines.fleet import Models
 
-pytestmark = pytest.mark.timeout(420)
+pytestmark = [pytest.mark.engines, pytest.mark.timeout(420)]
 
 GIB = 1 << 30
 REQUESTS = 200

@@ -160,6 +160,7 @@ def engines_below(folder: Path) -> set[int]:
     }
 
 
+@pytest.mark.requirement("no-orphans")
 async def test_the_engine_of_a_killed_gateway_is_adopted_by_the_next_without_a_reload(
     tmp_path: Path,
 ) -> None:

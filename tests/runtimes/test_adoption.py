@@ -20,6 +20,7 @@ def shop(tmp_path: Path) -> Workshop:
     return Workshop(tmp_path)
 
 
+@pytest.mark.requirement("no-orphans")
 async def test_a_healthy_engine_is_adopted_and_watched_and_stopped(shop: Workshop) -> None:
     async with shop.started() as up:
         after = shop.fake().lifecycle
@@ -77,6 +78,7 @@ async def test_an_engine_with_another_model_is_ended(shop: Workshop) -> None:
         assert engines.gone(up.record.pid)
 
 
+@pytest.mark.requirement("no-orphans")
 async def test_workers_that_outlived_their_engine_and_the_gateway_are_ended(shop: Workshop) -> None:
     async with shop.started(fork_detached=True, fork_ignores_term=True) as up:
         worker = (await shop.until("worker"))[0].pid

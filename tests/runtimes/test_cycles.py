@@ -20,6 +20,7 @@ def counts() -> tuple[int, int, int]:
     return len(list(Path("/proc/self/fd").iterdir())), threading.active_count(), len(children)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 async def test_a_hundred_starts_and_stops_leave_nothing_behind(tmp_path: Path) -> None:
     shop = Workshop(tmp_path)

@@ -20,7 +20,7 @@ import pytest
 from tests.support.fake_engine import answers, witness
 from tests.support.gateway import Gateway, fake, gateway
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,7 @@ async def test_a_load_that_fails_is_told_to_its_client(
         check_load_failure(said, failure)
 
 
+@pytest.mark.requirement("load-failure-is-told")
 @pytest.mark.parametrize("fault", LOAD_FAULTS)
 async def test_a_load_that_fails_is_told_to_everybody_who_waited_behind_another_model(
     tmp_path: Path, fault: str
@@ -168,6 +169,7 @@ def check_load_failure(said: Said, failure: str) -> None:
 BROKEN = ["[[die]]", "[[cut]]", "[[garbage]]"]
 
 
+@pytest.mark.requirement("dead-engine-is-no-answer")
 @pytest.mark.parametrize("fault", BROKEN)
 @pytest.mark.parametrize("stream", [True, False], ids=["streamed", "whole"])
 async def test_an_answer_that_breaks_off_is_an_error_and_never_a_short_answer(
@@ -262,6 +264,7 @@ async def test_a_client_that_leaves_in_a_load_frees_the_way(tmp_path: Path) -> N
             assert await works(here)
 
 
+@pytest.mark.requirement("one-breaker")
 async def test_a_crash_loop_is_told_at_once_and_not_tried_for_each_request(tmp_path: Path) -> None:
     async with pair(tmp_path, crash="start") as here:
         with anyio.fail_after(90):
