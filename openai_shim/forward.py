@@ -148,7 +148,9 @@ class Exchange:
     # ---- the two ways to answer ----------------------------------------------------------------
 
     async def _streamed(self) -> None:
-        self.stream = stream = self.route.dialect.stream(self.asked)
+        # A second attempt goes on with what the first one may have begun towards the client.
+        stream = self.stream or self.route.dialect.stream(self.asked)
+        self.stream = stream
         async with self.route.coordinator.lease(self._request()) as held:
             await self._wait(held)
             try:
@@ -218,7 +220,7 @@ class Exchange:
             await answers.json(self.send, 200, body, headers)
 
     async def _wait(self, held: lease.Lease) -> None:
-        self.held = held
+        self.held, self.granted = held, False
         await held.granted()
         self.granted = True
         line = (self.scope.get("state") or {}).get("log")
