@@ -33,7 +33,11 @@ def request(
     fields = dict(body)
     path = _path(spec, kind, fields)
     capability, wanted = _NEEDS[path]
-    if capability not in spec.capabilities and not spec.exclusive:
+    if kind == "one_shot" and not spec.exclusive:
+        raise errors.refuse(
+            "unsupported", f"{alias} stays loaded and runs no one-shot work; use chat"
+        )
+    if capability not in spec.capabilities:
         can = ", ".join(sorted(spec.capabilities))
         raise errors.refuse("unsupported", f"{alias} cannot do {kind}; it can: {can}")
     if wanted not in fields:

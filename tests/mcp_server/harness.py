@@ -40,6 +40,18 @@ RECIPE = EngineRecipe.model_validate(
         "capabilities": ["chat", "completions", "embeddings", "tools"],
     }
 )
+ONCE = EngineRecipe.model_validate(
+    {
+        "lifecycle": "oneshot",
+        "argv": ["{python}", "-P", "{oneshot}"],
+        "model_is": "none",
+        "ready": {"path": "/health", "body": {"status": "ok"}},
+        "headers": {"authorization": "Bearer {key}"},
+        "capabilities": ["chat", "completions"],
+    }
+)
+ECHO = ["{python}", "-P", "{oneshot}", "--port", "{port}", "--alias", "{alias}", "--"]
+"""The command of a one-shot runtime, up to its program."""
 
 
 @dataclass
@@ -144,7 +156,7 @@ async def gateway(
         name: section(folder, name, given) for name, given in (runtimes or {"tiny": {}}).items()
     }
     places = launch.Places(logs=folder / "logs", models=folder / "models")
-    made = registry.build(sections, {"fake": RECIPE}, places)
+    made = registry.build(sections, {"fake": RECIPE, "once": ONCE}, places)
     listening = serve.bind(server)
     url = f"http://127.0.0.1:{serve.port_of(listening)}"
     stop = anyio.Event()

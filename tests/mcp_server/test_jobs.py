@@ -10,7 +10,7 @@ import pytest
 
 from coordinator.state import WorkState
 from local_model_gateway import config
-from tests.mcp_server.harness import ERAS, data, gateway, said
+from tests.mcp_server.harness import ECHO, ERAS, data, gateway, said
 
 SLOW = {"prompt": "[[tokens:4000]] [[delay-ms:50]]"}
 
@@ -144,6 +144,7 @@ async def test_one_idempotency_key_is_one_job_and_another_body_is_refused(tmp_pa
         ({"model": "tiny", "body": {"prompt": "x", "run_timeout_s": -1}}, "`run_timeout_s`"),
         ({"model": "tiny", "kind": "embedding", "body": {"prompt": "x"}}, "needs `input`"),
         ({"model": "tiny", "body": {"prompt": "x"}, "max_attempts": 0}, "max_attempts"),
+        ({"model": "tiny", "kind": "one_shot", "body": {"prompt": "x"}}, "no one-shot work"),
     ],
 )
 async def test_what_cannot_be_submitted_is_refused_in_words(
@@ -200,3 +201,23 @@ async def test_both_surfaces_show_the_same_jobs(tmp_path: Path) -> None:
             seen = await http.get(f"/v1/jobs/{over_mcp}")
     assert {one["job_id"] for one in listed["jobs"]} == {over_mcp, over_http}
     assert seen.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("arguments", "found"),
+    [
+        ({"model": "tiny", "kind": "completion", "body": {"prompt": "x"}}, "text"),
+        ({"model": "tiny", "kind": "embedding", "body": {"input": ["x", "y"]}}, "embedding"),
+        ({"model": "echo", "kind": "one_shot", "body": {"prompt": "say this"}}, "say this"),
+    ],
+)
+async def test_every_kind_of_job_runs_to_its_own_kind_of_result(
+    tmp_path: Path, arguments: dict[str, Any], found: str
+) -> None:
+    echo = {"engine": "once", "cmd": [*ECHO, "echo", "{prompt}"]}
+    async with gateway(tmp_path, {"tiny": {}, "echo": echo}) as here, here.client() as client:
+        with anyio.fail_after(60):
+            job = data(await client.call_tool("submit_job", arguments))
+            done = data(await client.call_tool("wait_for_job", {"job_id": job["job_id"]}))
+    assert done["state"] == "succeeded", done
+    assert found in json.dumps(done["result"])

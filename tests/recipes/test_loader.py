@@ -35,7 +35,7 @@ def test_a_recipe_is_its_front_matter_and_its_named_blocks() -> None:
     [
         (("---\nrecipe", "recipe"), "must begin with front matter"),
         (("recipe: 1", "recipe: 2"), "recipe"),
-        (("title: X", "titel: X"), "titel"),
+        (("title: X", "heading: X"), "heading"),
         (("do: file", "do: shell"), "do"),
         (("block: b", "block: c"), "block c that is not there"),
         (("title: X", "title: [X"), "not YAML"),
