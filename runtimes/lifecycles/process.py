@@ -1,6 +1,8 @@
 """An engine that is a process of ours: spawned, watched, and ended with all its descendants."""
 
+import itertools
 import logging
+import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 
@@ -19,6 +21,9 @@ ABORT_GRACE_S = 5.0  # an engine that nobody wants any more has no work to finis
 WATCH_S = 1.0
 RECENT = 20  # lines: what an engine that was ready complained of while it loaded is not why it died
 MOVED_BYTES = 4 << 20  # less is noise, not a load that goes on
+
+SAMPLE_EVERY = 5  # watches: reading the whole process table each second would be felt
+DIGITS = re.compile(r"[0-9]+")
 
 Measure = Callable[[Iterable[int]], int | None]
 Outcome = base.Running | launch.Unstartable
@@ -214,11 +219,14 @@ class ProcessLifecycle:
         return base.FailureClass.UNRESPONSIVE
 
     async def _follow(self) -> base.FailureClass | None:
-        while True:
+        for number in itertools.count():
             await self._log.read()
-            await self._sample()
+            if number % SAMPLE_EVERY == 0:
+                await self._sample()
+                await to_thread.run_sync(process.collect_forgotten)
             await self._touch()
             await anyio.sleep(WATCH_S)
+        raise AssertionError("counting does not end")
 
     async def _is_ours_and_well(self, child: process.Child) -> bool:
         if await child.owns_port() is False:
@@ -241,7 +249,7 @@ class ProcessLifecycle:
 
     async def _sample(self) -> None:
         if self._child is not None:
-            pids = [member.pid for member in await self._child.tree()]
+            pids = [member.pid for member in await self._child.tree(by_mark=False)]
             self._used = await to_thread.run_sync(self._measure, pids) or self._used
 
     async def _touch(self) -> None:
@@ -267,34 +275,41 @@ class _Load:
 
     def __init__(self, spec: base.RuntimeSpec) -> None:
         self._expected, self._patience_s = spec.memory_bytes, spec.load_timeout_s
-        self._fraction: float | None = None
-        self._by_log = False
-        self._taken = 0
+        self._shown = self._told = 0.0
+        self._most_taken = 0
+        self._shapes: set[str] = set()
         self._moved_at = time.monotonic()
 
     def further(
         self, lines: Sequence[str], told: base.LoadProgress | None, used: int | None
     ) -> base.LoadProgress | None:
         """What to report of this look, if it shows anything new."""
-        if lines or self._takes(used):
+        fraction = (told.fraction if told else None) or 0.0
+        if self._says_something_new(lines) or self._takes_more(used) or fraction > self._told:
             self._moved_at = time.monotonic()
+        self._told = max(self._told, fraction)
         if told is not None:
-            self._by_log = self._by_log or told.fraction is not None
             return told
-        if self._by_log or not self._expected or not used:
+        if self._told or not self._expected or not used:
             return None
         # It cannot be more than nearly there: only a health check says that it is.
-        fraction = min(0.99, used / self._expected)
-        if self._fraction is not None and fraction - self._fraction < 0.01:
+        share = min(0.99, used / self._expected)
+        if share - self._shown < 0.01:
             return None
-        self._fraction = fraction
-        return base.LoadProgress("weights", fraction)
+        self._shown = share
+        return base.LoadProgress("weights", share)
 
     def stalled(self) -> bool:
         """Whether nothing has moved for as long as is allowed."""
         return time.monotonic() - self._moved_at > self._patience_s
 
-    def _takes(self, used: int | None) -> bool:
-        taken = (used or 0) // MOVED_BYTES
-        moved, self._taken = taken != self._taken, taken
-        return moved
+    def _says_something_new(self, lines: Sequence[str]) -> bool:
+        """Not the same line with other numbers: engines log each of our own health checks."""
+        shapes = {DIGITS.sub("", line) for line in lines} - self._shapes
+        self._shapes |= shapes
+        return bool(shapes)
+
+    def _takes_more(self, used: int | None) -> bool:
+        more = (used or 0) >= self._most_taken + MOVED_BYTES
+        self._most_taken = max(self._most_taken, used or 0) if more else self._most_taken
+        return more

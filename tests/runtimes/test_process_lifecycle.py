@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import anyio
 import httpx2
 import pytest
 
-from runtimes import base
+from runtimes import base, process
 from tests.runtimes import engines
 from tests.runtimes.engines import Workshop
 
@@ -108,6 +109,14 @@ async def test_a_load_without_progress_is_given_up(shop: Workshop) -> None:
     assert error.exit.failure_class is base.FailureClass.LOAD_STALLED
     assert "load_timeout" in str(error)
     assert engines.gone(shop.events("started")[0].pid)
+
+
+async def test_an_engine_that_logs_our_health_checks_makes_no_progress_by_it(
+    shop: Workshop,
+) -> None:
+    error = await failure(shop, load_hang=True, access_log=True, section={"load_timeout": 0.7})
+    assert error.exit.failure_class is base.FailureClass.LOAD_STALLED
+    assert any("GET /health" in line for line in error.exit.log_tail)
 
 
 async def test_a_slow_load_with_progress_is_not_given_up(shop: Workshop) -> None:
@@ -256,6 +265,20 @@ async def test_a_full_log_never_blocks_the_engine(shop: Workshop) -> None:
     async with shop.started(log_lines=20_000) as up:
         assert (await up.chat("hi")).status_code == 200
         assert len(up.lifecycle.log_tail(20)) == 20
+
+
+async def test_orphans_of_other_children_do_not_stay_zombies(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "FORGOTTEN_S", 0.0)
+    orphan = "import os,sys,time\nif os.fork(): sys.exit(0)\nprint(os.getpid(), flush=True); time.sleep(0.2)"
+    async with shop.started():  # from here on we are the parent of last resort
+        done = await anyio.run_process([sys.executable, "-c", orphan])
+        pid = int(done.stdout)
+        with anyio.fail_after(20):
+            while not engines.gone(pid):
+                await anyio.to_thread.run_sync(process.collect_forgotten)
+                await anyio.sleep(0.05)
 
 
 async def test_two_engines_in_turn_never_overlap(shop: Workshop) -> None:

@@ -88,6 +88,7 @@ class Knobs(argparse.Namespace):
     close_idle_s: float | None = None
     blind_to_leavers: bool = False
     log_lines: int = 0
+    access_log: bool = False
     extra: list[str] = field(default_factory=list)
 
 
@@ -123,6 +124,7 @@ _HELP = {
     "orphan_guard": "exit when stdin closes",
     "stall_after": "every stream goes silent after this many tokens",
     "blind_to_leavers": "do not notice that a non-streaming client left",
+    "access_log": "print a line for each request, as most engines do",
     "log_lines": "print this many lines at start",
 }
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+import time
 from collections.abc import Awaitable, Callable
 
 from tests.support.fake_engine import answers, dialects, generation, wire
@@ -63,6 +64,8 @@ class Server:
         return self._engine.deaf or (limit is not None and self._engine.served > limit)
 
     async def _answer(self, connection: wire.Connection, request: wire.Request) -> None:
+        if self._engine.knobs.access_log:
+            print(f'{time.time()} "{request.method} {request.path} HTTP/1.1"', flush=True)
         key = self._engine.knobs.api_key
         if key and request.headers.get("authorization") != f"Bearer {key}":
             await connection.send(401, {"error": {"message": "wrong key", "code": 401}})
