@@ -9,7 +9,14 @@ import pydantic
 from pydantic import Field, SecretStr
 
 from broker.settings import BrokerSettings, ServerSettings
-from local_model_gateway import config_problems, config_reader, config_runtimes, exposure, paths
+from local_model_gateway import (
+    config_problems,
+    config_reader,
+    config_runtimes,
+    config_secrets,
+    exposure,
+    paths,
+)
 from local_model_gateway.errors import ConfigError, Problem
 from runtimes.settings import RuntimeSettings, Section
 from runtimes.units import Duration, Size
@@ -130,11 +137,8 @@ class Config(Section):
         """Every value that may not be printed: keys, and what came from the environment or a file."""
         found = set(self._document.secrets)
         found |= {key.get_secret_value() for key in self.server.keys.values()}
-        found |= {
-            runtime.api_key.get_secret_value()
-            for runtime in self.runtimes.values()
-            if runtime.api_key is not None
-        }
+        for runtime in self.runtimes.values():
+            found |= config_secrets.of_runtime(runtime)
         return frozenset(found.union(*(one.secrets() for one in self.mcp_servers.values())))
 
     @property

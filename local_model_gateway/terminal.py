@@ -36,8 +36,7 @@ class Terminal:
         """A result."""
         self.end_progress()
         sys.stdout.write(text + end)
-        if end != "\n":
-            sys.stdout.flush()
+        sys.stdout.flush()  # also into a pipe: whoever follows a log wants each line as it comes
 
     def note(self, text: str) -> None:
         """Something beside the result."""

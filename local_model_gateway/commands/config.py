@@ -36,13 +36,22 @@ def run(given: argparse.Namespace, terminal: Terminal) -> int:
 
 def effective(settings: config.Config) -> dict[str, Any]:  # Any: YAML data
     """Every setting with its default; what came from elsewhere as its reference, secrets never."""
-    shown: dict[str, Any] = settings.model_dump(mode="json", by_alias=True)
+    redactor = redact.Redactor(settings.secrets)
+    shown: dict[str, Any] = _cleaned(settings.model_dump(mode="json", by_alias=True), redactor)
     for path, written in settings.written.items():
         inside: Any = shown
         for part in path[:-1]:
             inside = inside[part]
         inside[path[-1]] = written
     return shown
+
+
+def _cleaned(value: Any, redactor: redact.Redactor) -> Any:  # Any: YAML data
+    if isinstance(value, dict):
+        return {key: _cleaned(inner, redactor) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_cleaned(inner, redactor) for inner in value]
+    return redactor(value) if isinstance(value, str) else value
 
 
 def _as_yaml(shown: dict[str, Any]) -> str:

@@ -2,10 +2,12 @@
 
 import argparse
 import json
+import os
 import time
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 from local_model_gateway import client, errors, paths
 from local_model_gateway.terminal import Terminal
@@ -26,13 +28,16 @@ def run(given: argparse.Namespace, terminal: Terminal) -> int:
     file = client.state_dir(given) / "logs" / "gateway.log"
     if not file.exists():
         raise errors.NoSuchThing(f"no log yet at {paths.shown(file)}; start the gateway: lmg up")
-    lines = [line for line in file.read_text(errors="replace").splitlines() if _wanted(line, given)]
-    for line in lines[-given.lines :] if given.lines else []:
-        terminal.say(line if terminal.json else _plain(line))
-    if given.follow:
-        for line in _following(file):
-            if _wanted(line, given):
-                terminal.say(line if terminal.json else _plain(line), end="\n")
+    with file.open(errors="replace") as stream:
+        *whole, rest = stream.read().split("\n")
+        lines = [line for line in whole if _wanted(line, given)]
+        for line in lines[-given.lines :] if given.lines else []:
+            terminal.say(line if terminal.json else _plain(line))
+        if given.follow:
+            # From the very byte where reading ended: nothing falls between the two.
+            for line in _following(file, stream, rest):
+                if _wanted(line, given):
+                    terminal.say(line if terminal.json else _plain(line))
     return 0
 
 
@@ -45,26 +50,26 @@ def _engine(given: argparse.Namespace, terminal: Terminal) -> int:
     return 0
 
 
-def _following(file: Path) -> Iterator[str]:
+def _following(file: Path, stream: TextIO, rest: str) -> Iterator[str]:
     """Lines as they are written, also over a rotation, until interrupted."""
-    stream = file.open(errors="replace")
-    stream.seek(0, 2)
-    rest = ""
     while True:
         rest += stream.read()
         *whole, rest = rest.split("\n")
         yield from whole
-        if not file.exists() or file.stat().st_ino != _inode(stream.fileno()):
-            stream.close()
+        if _rotated(file, stream):
+            # What was written to the old file until now is read before it is left.
+            *whole, rest = (rest + stream.read()).split("\n")
+            yield from whole
             stream = file.open(errors="replace")
-            continue
-        time.sleep(FOLLOW_S)
+        else:
+            time.sleep(FOLLOW_S)
 
 
-def _inode(descriptor: int) -> int:
-    import os
-
-    return os.fstat(descriptor).st_ino
+def _rotated(file: Path, stream: TextIO) -> bool:
+    try:
+        return file.stat().st_ino != os.fstat(stream.fileno()).st_ino
+    except FileNotFoundError:
+        return False  # between the renaming and the new file
 
 
 def _wanted(line: str, given: argparse.Namespace) -> bool:

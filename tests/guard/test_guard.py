@@ -262,6 +262,22 @@ async def test_too_many_requests_are_turned_away_and_health_is_not() -> None:
     assert health.status == 200
 
 
+async def test_connections_beyond_all_bounds_are_turned_away_in_words() -> None:
+    async with app.served(max_connections=8) as served:
+        held = [await served.connect() for _ in range(8 + 64)]
+        for stream in held:  # each has been accepted once it is answered
+            await stream.send(served.filled(battery.get(b"/health")))
+            assert (await app.read_answer(stream)).status == 200
+        refused = await served.ask(b"")
+        await held.pop().aclose()
+        with anyio.fail_after(app.LIMIT_S):
+            while (await served.ask(battery.get(b"/health"))).status != 200:
+                await anyio.lowlevel.checkpoint()
+        for stream in held:
+            await stream.aclose()
+    assert (refused.status, refused.error["code"]) == (503, "overloaded")
+
+
 async def test_a_request_leaves_one_line_without_its_query(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
