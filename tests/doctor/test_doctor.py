@@ -107,7 +107,7 @@ PROVOKED: list[tuple[str, Check, str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(
-    ("id_", "check", "text", "more"), PROVOKED, ids=lambda part: str(part)[:24]
+    ("id_", "check", "text", "more"), PROVOKED, ids=[case[0] for case in PROVOKED]
 )
 def test_a_provoked_problem_has_its_id_a_reason_and_what_to_run(
     tmp_path: Path, id_: str, check: Check, text: str, more: dict[str, Any]
