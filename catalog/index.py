@@ -21,6 +21,7 @@ FUZZY = 0.5
 ACTION_MATCH = 0.06
 ACTION_CLASH = 0.1
 ADJACENT = 0.4
+SAME_FORM = 0.25
 FRAGMENT = 0.3
 SHORTEST_FRAGMENT = 4
 LONGEST_FRAGMENT = 40
@@ -158,7 +159,7 @@ class Index:
 
     def _agreement(self, question: reading.Question, tool: int) -> float:
         """More where the tool's verb is the one asked for and words stand together as they did in the query."""
-        factor = 1.0
+        factor = 1.0 + SAME_FORM * self._postings.forms.agreement(question.forms, tool)
         mine = self._actions[tool]
         if question.actions and mine:
             factor += ACTION_MATCH if mine & question.actions else -ACTION_CLASH

@@ -58,6 +58,41 @@ class Names:
 
 
 @dataclass(frozen=True, slots=True)
+class Forms:
+    """Which unstemmed words each tool says: `list` and `lists` lead to the same tools, but not equally."""
+
+    numbers: dict[str, int]
+    rarity: list[float]
+    said: list[array[int]]
+    lengths: array[float]
+
+    def agreement(self, asked: dict[int, float], tool: int) -> float:
+        """How much of what was asked this tool says in the very same form; short tools say it more."""
+        same = sum([asked[number] for number in asked.keys() & set(self.said[tool])])
+        return same * 2.5 / (1 + 1.5 * self.lengths[tool])
+
+
+def _forms(spoken: list[list[str]]) -> Forms:
+    numbers: dict[str, int] = {}
+    counts: list[int] = []
+    said: list[array[int]] = []
+    total = len(spoken)
+    average = sum(map(len, spoken)) / total if total else 1.0
+    for words in spoken:
+        mine = array("i")
+        for word in dict.fromkeys(words):
+            number = numbers.setdefault(word, len(numbers))
+            if number == len(counts):
+                counts.append(0)
+            counts[number] += 1
+            mine.append(number)
+        said.append(mine)
+    rarity = [math.log(1 + (total - count + 0.5) / (count + 0.5)) for count in counts]
+    lengths = array("f", [0.25 + 0.75 * len(words) / (average or 1.0) for words in spoken])
+    return Forms(numbers, rarity, said, lengths)
+
+
+@dataclass(frozen=True, slots=True)
 class Postings:
     """Which tools hold a term, and how much it counts in each."""
 
@@ -67,6 +102,7 @@ class Postings:
     rarity: list[float]
     names: list[Names]
     sequences: list[array[int]]
+    forms: Forms
 
     def number_of(self, term: str) -> int | None:
         return self.vocabulary.get(term)
@@ -116,6 +152,7 @@ def build(entries: Iterable[Entry]) -> Postings:
     glued: list[list[str]] = []
     lengths = [0] * len(FIELDS)
     sequences: list[list[str]] = []
+    spoken: list[list[str]] = []
     per_server: dict[tuple[str, str], tuple[list[str], list[str]]] = {}
     for entry in entries:
         key = (entry.server, entry.server_text)
@@ -123,6 +160,8 @@ def build(entries: Iterable[Entry]) -> Postings:
             per_server[key] = (text.terms(entry.server), text.terms(entry.server_text))
         fields = _terms_of(entry, per_server[key])
         names.append(names_of(entry))
+        said = f"{entry.server} {entry.name} {entry.title} {entry.description}"
+        spoken.append(list(text.words(said)))
         glued.append(_pairs(fields[0]) + _pairs(fields[1]))
         sequences.append([*fields[1], *fields[0], *fields[3][:60]])
         counted.append(
@@ -133,7 +172,7 @@ def build(entries: Iterable[Entry]) -> Postings:
         )
         for position, (field, terms) in enumerate(zip(FIELDS, fields, strict=True)):
             lengths[position] += min(len(terms), field.most_terms)
-    return _weigh(names, counted, glued, sequences, lengths)
+    return _weigh(names, counted, glued, sequences, lengths, _forms(spoken))
 
 
 def _weigh(
@@ -142,6 +181,7 @@ def _weigh(
     glued: list[list[str]],
     sequences: list[list[str]],
     lengths: list[int],
+    forms: Forms,
 ) -> Postings:
     total = len(counted)
     averages = [max(length / total, 1.0) if total else 1.0 for length in lengths]
@@ -165,7 +205,7 @@ def _weigh(
         array("i", [vocabulary[term] for term in terms if term in vocabulary])
         for terms in sequences
     ]
-    return Postings(vocabulary, tools, impacts, rarity, names, numbered)
+    return Postings(vocabulary, tools, impacts, rarity, names, numbered, forms)
 
 
 def _weighted(

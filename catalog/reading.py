@@ -1,6 +1,7 @@
 """Reading a query: known words, repaired ones, and what else they may stand for; pure."""
 
 import itertools
+import math
 import re
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
@@ -64,6 +65,7 @@ class Question:
     pairs: frozenset[tuple[int, int]]
     actions: frozenset[str]
     unknown: tuple[str, ...]
+    forms: dict[int, float]
 
 
 class Reader:
@@ -106,7 +108,21 @@ class Reader:
             actions = self._words.actions.get(term, frozenset())
             if actions:
                 break
-        return Question(" ".join(kept), tuple(groups), asked, pairs, actions, tuple(unknown))
+        forms = self._forms(plain)
+        return Question(" ".join(kept), tuple(groups), asked, pairs, actions, tuple(unknown), forms)
+
+    def _forms(self, plain: Sequence[str]) -> dict[int, float]:
+        """The words just as they were typed, each with its share of what was asked."""
+        forms = self._held.forms
+        found = [forms.numbers.get(word) for word in plain]
+        lacking = math.log(1 + 2 * len(forms.said) + 1)
+        shares = [lacking if number is None else forms.rarity[number] for number in found]
+        whole = sum(shares) or 1.0
+        asked: dict[int, float] = {}
+        for number, share in zip(found, shares, strict=True):
+            if number is not None:
+                asked[number] = asked.get(number, 0.0) + share / whole
+        return asked
 
     def _group(self, said: str, options: dict[int, float], weight: float) -> Group:
         ordered = tuple(sorted(options.items(), key=lambda pair: (-pair[1], pair[0])))

@@ -184,7 +184,7 @@ async def test_nothing_fitting_says_what_there_is(
         nothing = await client.call_tool("search_tools", {"query": "zzqqxx"})
         overview = await client.call_tool("search_tools", {"query": ""})
         strange = await client.call_tool(
-            "search_tools", {"query": "x", "server": "cunter"}
+            "search_tools", {"query": "x", "server": "countre"}
         )  # codespell:ignore
     assert nothing.structured_content["results"] == []
     assert "counter (" in nothing.structured_content["hint"]
