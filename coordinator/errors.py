@@ -13,7 +13,9 @@ CoordinatorError
 ├── NoSuchWork               not_found
 ├── StorageUnavailable       storage_unavailable
 ├── OwnedElsewhere           owned_elsewhere (at start only)
-└── OwnershipLost            ownership_lost (this process must end)
+├── OwnershipLost            ownership_lost (this process must end)
+├── StateUnusable            state_unusable and its kinds (at start only): refusals.py
+└── ChangeRefused            change_refused, key_taken: refusals.py
 """
 
 from collections.abc import Sequence

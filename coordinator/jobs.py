@@ -8,7 +8,17 @@ from typing import Protocol
 
 import anyio
 
-from coordinator import changes, errors, failpoints, forecast, messages, settings, store, work
+from coordinator import (
+    changes,
+    errors,
+    failpoints,
+    forecast,
+    messages,
+    refusals,
+    settings,
+    store,
+    work,
+)
 from coordinator.entry import Entry
 from coordinator.ledger import moved
 from coordinator.state import WorkEvent, WorkState, after
@@ -120,6 +130,9 @@ class Jobs:
                 failpoints.reach("job_admitted")
                 await self._store.commit(changes.Enqueued(entry.item, request.body, body_hash))
                 kept = True
+            except refusals.KeyTaken:
+                # It came, ran and was forgotten between our look and our commit.
+                return await self.submit(request)
             finally:
                 self._desk.tell(messages.Committed(entry, kept))
         failpoints.reach("job_committed")

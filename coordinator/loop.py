@@ -1,5 +1,6 @@
 """The coordinator: what surfaces ask of the queue. State itself is changed by the keeper alone."""
 
+import contextlib
 import enum
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
@@ -33,6 +34,7 @@ from runtimes.registry import Registry
 T = TypeVar("T")
 
 STOP_MARGIN_S = 10.0
+TIDY_EVERY_S = 1800.0
 FEW, FORESEEN_S = 20, 0.25
 """With more waiting than a few, one look ahead (some milliseconds) serves all who ask within a quarter second."""
 
@@ -106,6 +108,7 @@ class Coordinator:
         async with anyio.create_task_group() as group:
             self._restore(recovered)
             group.start_soon(self.keeper.run, group)
+            group.start_soon(self._tidy)
             self.keeper.tell(messages.Do(lambda: self.keeper.fleet.look(recovered.processes)))
             try:
                 yield self
@@ -113,6 +116,13 @@ class Coordinator:
                 with anyio.CancelScope(shield=True):
                     await self.shutdown(0.0)
                 group.cancel_scope.cancel()
+
+    async def _tidy(self) -> None:
+        """Old history goes in small batches, off everybody's way."""
+        while True:
+            await anyio.sleep(TIDY_EVERY_S)
+            with contextlib.suppress(errors.StorageUnavailable, errors.OwnershipLost):
+                await self.store.prune()
 
     def _restore(self, recovered: rows.Recovered) -> None:
         """Before the loop runs: nobody else is here yet."""

@@ -5,7 +5,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from coordinator import errors, state
+from coordinator import errors, loop, state
 from runtimes.upstream import Completion
 from tests.coordinator.loop.harness import WITHIN_S, bench, spec
 
@@ -180,3 +180,16 @@ async def test_submissions_cancelled_at_any_moment_are_wholly_in_or_wholly_out(
         kept = await here.coordinator.jobs("me", limit=1000)
         assert {item.id for item in kept} == {entry.id for entry in ledger.line.entries()}
         assert 0 < len(kept) < 60
+
+
+async def test_old_history_is_dropped_while_the_queue_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "TIDY_EVERY_S", 0.02)
+    async with bench(tmp_path, spec("a"), history_s=0.01) as here:
+        here.engine.may_answer.set()
+        submitted = await here.coordinator.submit(here.job("a"))
+        with anyio.fail_after(WITHIN_S):
+            await here.coordinator.wait_for(submitted.item.id, "me", WITHIN_S)
+            while await here.coordinator.store.item(submitted.item.id) is not None:
+                await anyio.sleep(0.01)
