@@ -15,12 +15,14 @@ NPM: dict[str, dict[str, str]] = {
     "gemini-cli": {"@google/gemini-cli": "0.61.0"},
     "qwen-code": {"@qwen-code/qwen-code": "0.24.4"},
     "continue": {"@continuedev/cli": "1.5.47"},
+    "cline": {"cline": "3.0.65"},
 }
 
 PYTHON: dict[str, tuple[str, ...]] = {
     "openai-agents": ("openai-agents==0.24.0", "mcp==2.3.0"),
     "langchain-mcp-adapters": ("langchain-mcp-adapters==0.3.2", "mcp==1.30.0"),
     "pydantic-ai": ("pydantic-ai-slim[mcp,openai]==2.68.0", "fastmcp==4.1.2"),
+    "hermes": ("hermes-agent[mcp]==0.19.0",),
     "fastmcp-tasks": ("fastmcp==4.1.2", "fastmcp-tasks==4.1.2"),
 }
 

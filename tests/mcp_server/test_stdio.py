@@ -10,6 +10,7 @@ from typing import Any
 import anyio
 import mcp
 import pytest
+from anyio.streams.buffered import BufferedByteReceiveStream
 from mcp.types import ElicitRequestParams, ElicitResult
 
 from coordinator.state import WorkState
@@ -160,6 +161,43 @@ async def _raw(url: str, line: bytes) -> dict[str, Any]:
             await process.stdin.aclose()
             assert await process.wait() == 0
     return answer
+
+
+async def test_a_cancelled_request_gets_no_answer_over_the_bridge(tmp_path: Path) -> None:
+    meta = {
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {},
+    }
+
+    def call(id_: int, name: str, arguments: dict[str, Any]) -> bytes:
+        params = {"name": name, "arguments": arguments, "_meta": meta}
+        message = {"jsonrpc": "2.0", "id": id_, "method": "tools/call", "params": params}
+        return json.dumps(message).encode() + b"\n"
+
+    async with gateway(tmp_path) as here, here.client() as client:
+        job = {"job_id": data(await client.call_tool("submit_job", SLOW))["job_id"]}
+        command = [sys.executable, "-c", START, here.mcp_url]
+        cancelled = {"method": "notifications/cancelled", "params": {"requestId": 1}}
+        async with await anyio.open_process(command, cwd=ROOT, stderr=None) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            lines = BufferedByteReceiveStream(process.stdout)
+            with anyio.fail_after(60):
+                await process.stdin.send(call(1, "wait_for_job", {**job, "timeout_s": 1}))
+                await process.stdin.send(call(2, "gateway_status", {}))
+                answers = [await _line(lines)]
+                await process.stdin.send(json.dumps({"jsonrpc": "2.0", **cancelled}).encode())
+                await process.stdin.send(b"\n")
+                await process.stdin.send(call(3, "wait_for_job", {**job, "timeout_s": 3}))
+                answers.append(await _line(lines))
+                await process.stdin.aclose()
+        await client.call_tool("cancel_runtime_request", job)
+    assert [answer["id"] for answer in answers] == [2, 3]
+
+
+async def _line(stream: BufferedByteReceiveStream) -> dict[str, Any]:
+    line: dict[str, Any] = json.loads(await stream.receive_until(b"\n", 1 << 20))
+    return line
 
 
 async def test_the_bridge_starts_without_the_mcp_packages() -> None:
