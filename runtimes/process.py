@@ -32,7 +32,7 @@ KILL_ROUNDS_S = (
 )
 PORT_CLOSE_S = 5.0
 PR_SET_CHILD_SUBREAPER = 36
-FORGOTTEN_S = 10.0
+FORGOTTEN_S = 2.0  # our own children are collected within moments of their end
 
 _NAMES = (
     "PATH HOME USER LOGNAME SHELL LANG LC_ALL LC_CTYPE TZ TMPDIR XDG_RUNTIME_DIR XDG_CACHE_HOME "
@@ -288,8 +288,7 @@ def collect_forgotten() -> int:
     """Collect zombies that became our children and that nobody waits for; how many there were.
 
     Being everybody's parent of last resort also brings us the orphans of other children, such as tool
-    servers. A child of our own is collected within moments of its end, so one that is still a zombie
-    after a while is nobody's.
+    servers and what a start script leaves. One that is still a zombie after a while is nobody's.
     """
     now, mine, collected = time.monotonic(), os.getpid(), 0
     zombies = {

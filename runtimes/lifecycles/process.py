@@ -289,7 +289,9 @@ class _Load:
             self._moved_at = time.monotonic()
         self._told = max(self._told, fraction)
         if told is not None:
-            return told
+            # A bar that goes back is worse than one that waits for the engine's own count to catch up.
+            shown = None if told.fraction is None else max(fraction, self._shown)
+            return base.LoadProgress(told.phase, shown)
         if self._told or not self._expected or not used:
             return None
         # It cannot be more than nearly there: only a health check says that it is.

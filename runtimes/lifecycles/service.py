@@ -136,6 +136,8 @@ class ServiceLifecycle:
         return not (await self._healthy(None)).answered and not await self._is_running()
 
     async def _is_running(self) -> bool | None:
+        # What the start command left is our child now, and a script would take its zombie for alive.
+        await to_thread.run_sync(process.collect_forgotten)
         if not self._commands.status:
             return None
         return await self._run(self._commands.status, quiet=True) == 0

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from anyio import to_thread
 
@@ -43,6 +44,16 @@ def wanted(engine: str) -> None:
     if os.environ.get("CI"):
         pytest.fail(why)
     pytest.skip(why)
+
+
+def engines_left(folder: Path) -> list[str]:
+    """Processes that were started from this folder and still run."""
+    left = []
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if process.status() != psutil.STATUS_ZOMBIE and str(folder) in process.cwd():
+                left.append(" ".join(process.cmdline()))
+    return left
 
 
 @dataclass

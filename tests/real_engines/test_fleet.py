@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import psutil
 import pytest
 
 from benchmarks import scheduling
@@ -86,7 +85,7 @@ async def test_two_hundred_mixed_requests_are_answered_exactly_with_the_predicte
     assert not here.overlaps()
     swaps = len(here.spans) - 1  # the last stop is the gateway's own end
     assert swaps == predicted_swaps(asked, loads_s)
-    assert not psutil.Process().children(recursive=True)
+    assert not fleet.engines_left(tmp_path)
     print({name: round(load, 1) for name, load in loads_s.items()}, "swaps", swaps)
 
 

@@ -58,7 +58,7 @@ async def test_two_models_take_turns_and_every_answer_is_exact(
         assert not wrong
         assert not here.overlaps()
         assert [name for name, _, _ in here.spans] in (["small", "large"], ["large", "small"])
-    assert not psutil.Process().children(recursive=True)
+    assert not fleet.engines_left(tmp_path)
 
 
 async def test_two_models_that_fit_stay_together(tmp_path: Path, models: Models) -> None:

@@ -96,7 +96,7 @@ async def test_a_stopped_one_shot_server_takes_its_program_along(
     async with anyio.create_task_group() as group:
 
         async def ask() -> None:
-            with pytest.raises(httpx2.TransportError):
+            with pytest.raises(httpx2.HTTPError):
                 await conformance.ask(made, running)
 
         group.start_soon(ask)
