@@ -1,23 +1,25 @@
 """A gateway with canned answers behind the real guard, and the command line run as a child against it."""
 
 import contextlib
+import io
 import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import anyio
 import anyio.abc
+from anyio import to_thread
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from local_model_gateway import config, serve
+from local_model_gateway import cli, config, serve
 
 LIMIT_S = 40.0
 
@@ -189,6 +191,25 @@ class Shell:
                 env={**self.env, **env},
             )
         return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+    async def here(self, *words: str, **env: str) -> Ran:
+        """The same in this process: a tenth of the time, for verbs that neither start nor become others."""
+        return await to_thread.run_sync(self._here, words, env)
+
+    def _here(self, words: Sequence[str], env: Mapping[str, str]) -> Ran:
+        out, err = io.StringIO(), io.StringIO()
+        before, folder = dict(os.environ), Path.cwd()
+        os.environ.clear()
+        os.environ.update({**self.env, **env})
+        os.chdir(self.home)
+        try:
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                code = cli.run(words)
+        finally:
+            os.chdir(folder)
+            os.environ.clear()
+            os.environ.update(before)
+        return Ran(code, out.getvalue(), err.getvalue())
 
 
 def shell(home: Path) -> Shell:

@@ -64,7 +64,7 @@ async def test_help_names_every_verb(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("verb", sorted(set(cli.VERBS) - {"mcp"}))
 async def test_every_verb_explains_itself(tmp_path: Path, verb: str) -> None:
-    ran = await stub.shell(tmp_path).lmg(verb, "--help")
+    ran = await stub.shell(tmp_path).here(verb, "--help")
     assert (ran.code, ran.err) == (0, "")
     assert f"usage: lmg {verb}" in ran.out
     assert "--json" in ran.out

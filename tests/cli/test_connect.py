@@ -83,11 +83,11 @@ async def test_a_client_is_set_up_once_and_undone_byte_for_byte(
             path.chmod(0o640)
     before = tree(tmp_path)
     async with stub.served() as gateway:
-        dry = await shell.lmg("connect", name, "--dry-run", "--json", "--url", gateway.url)
+        dry = await shell.here("connect", name, "--dry-run", "--json", "--url", gateway.url)
         assert tree(tmp_path) == before
-        first = await shell.lmg("connect", name, "--yes", "--json", "--url", gateway.url)
+        first = await shell.here("connect", name, "--yes", "--json", "--url", gateway.url)
         after = tree(tmp_path)
-        second = await shell.lmg("connect", name, "--yes", "--json", "--url", gateway.url)
+        second = await shell.here("connect", name, "--yes", "--json", "--url", gateway.url)
     assert (dry.code, first.code, second.code) == (0, 0, 0), first.out + first.err
     assert dry.json["changes"]
     assert first.json["done"] is True
@@ -96,10 +96,10 @@ async def test_a_client_is_set_up_once_and_undone_byte_for_byte(
         assert gateway.url in path.read_text()
         if there and path.exists() and merges:
             assert stat.S_IMODE(path.stat().st_mode) == 0o640
-    undone = await shell.lmg("disconnect", name, "--json")
+    undone = await shell.here("disconnect", name, "--json")
     assert (undone.code, undone.json["left"]) == (0, [])
     assert tree(tmp_path) == before
-    again = await shell.lmg("disconnect", name, "--json")
+    again = await shell.here("disconnect", name, "--json")
     assert again.json["was_connected"] is False
 
 

@@ -34,8 +34,8 @@ async def test_every_verb_that_reads_has_json_with_a_schema_id(
 ) -> None:
     shell = stub.shell(tmp_path)
     async with stub.served() as gateway:
-        machine = await shell.lmg(*words, "--json", "--url", gateway.url)
-        person = await shell.lmg(*words, "--url", gateway.url)
+        machine = await shell.here(*words, "--json", "--url", gateway.url)
+        person = await shell.here(*words, "--url", gateway.url)
     assert (machine.code, machine.err) == (0, "")
     assert machine.json["schema"] == schema
     assert (person.code, person.err) == (0, "")
@@ -45,7 +45,7 @@ async def test_every_verb_that_reads_has_json_with_a_schema_id(
 
 async def test_the_status_names_what_runs_waits_and_failed(tmp_path: Path) -> None:
     async with stub.served() as gateway:
-        ran = await stub.shell(tmp_path).lmg("status", "--url", gateway.url)
+        ran = await stub.shell(tmp_path).here("status", "--url", gateway.url)
     assert "running, pid 1, up 3:10 min" in ran.out
     assert "1 of 2 models loaded" in ran.out
     assert "1 running, 1 waiting; next is tiny in 9.0 s to 1:50 min" in ran.out
@@ -56,7 +56,7 @@ async def test_the_status_names_what_runs_waits_and_failed(tmp_path: Path) -> No
 
 async def test_the_queue_says_what_is_waited_for(tmp_path: Path) -> None:
     async with stub.served() as gateway:
-        ran = await stub.shell(tmp_path).lmg("queue", "--url", gateway.url)
+        ran = await stub.shell(tmp_path).here("queue", "--url", gateway.url)
     assert "a swap of big" in ran.out
     assert "work_a" in ran.out
     assert "work_r" in ran.out
@@ -95,7 +95,7 @@ async def test_a_verb_that_acts_asks_for_exactly_that(
     tmp_path: Path, words: tuple[str, ...], asked: tuple[str, str, object], says: str
 ) -> None:
     async with stub.served() as gateway:
-        ran = await stub.shell(tmp_path).lmg(*words, "--url", gateway.url)
+        ran = await stub.shell(tmp_path).here(*words, "--url", gateway.url)
     assert (ran.code, ran.err) == (0, "")
     assert gateway.asked == [asked]
     assert says in ran.out
