@@ -4,7 +4,6 @@ General clients look through their whole pool for each request; here an engine's
 one list, and the last one put back is the first one taken.
 """
 
-import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,14 +11,11 @@ from types import TracebackType
 from typing import Self
 
 import anyio
-import anyio.abc
 
-from runtimes import http_body, http_connection
+from runtimes import http_body
 from runtimes.http_connection import Connection, Target
 
 HEAD_LIMIT = 64 * 1024
-BLOCK = 64 * 1024
-"""What one read hands on; with what the server holds, a stream stays under 256 KiB in this process."""
 IDLE_S = 4.0  # engines close idle connections after 5 s (uvicorn, cpp-httplib): be first
 IDLE_PER_ENGINE = 32
 
@@ -73,10 +69,9 @@ class Relay:
     async def __aexit__(self, *_: object) -> None:
         """Close what is idle; answers still being read belong to their readers."""
         idle, self._idle = self._idle, {}
-        with anyio.CancelScope(shield=True):
-            for connections in idle.values():
-                for connection in connections:
-                    await connection.close()
+        for connections in idle.values():
+            for connection in connections:
+                connection.close()
 
     def post(
         self, base_url: str, path: str, body: bytes, headers: Mapping[str, str] | None = None
@@ -111,16 +106,16 @@ class Relay:
         """The newest idle connection that is still good, else a new one."""
         oldest = time.monotonic() - IDLE_S
         if self._swept_at < oldest:
-            await self._sweep(oldest)
+            self._sweep(oldest)
         idle = self._idle.get(base_url)
         while idle:
             connection = idle.pop()
             if connection.idle_since >= oldest and not connection.unusable():
                 return connection
-            await connection.close()
+            connection.close()
         return await self.connect(target)
 
-    async def _sweep(self, oldest: float) -> None:
+    def _sweep(self, oldest: float) -> None:
         """Close what nobody asked for in time: an engine that was stopped is never asked again."""
         self._swept_at = time.monotonic()
         for base_url, connections in list(self._idle.items()):
@@ -132,24 +127,15 @@ class Relay:
                 del self._idle[base_url]
                 self._targets.pop(base_url, None)
             for connection in stale:
-                await connection.close()
+                connection.close()
 
     async def connect(self, target: Target) -> Connection:
         """A new connection; raises `UpstreamError("refused")`."""
         try:
             with anyio.fail_after(self._patience.connect_s):
-                if target.tls:
-                    context = ssl.create_default_context()
-                    stream: anyio.abc.ByteStream = await anyio.connect_tcp(
-                        target.host, target.port, tls=True, ssl_context=context
-                    )
-                else:
-                    stream = await anyio.connect_tcp(target.host, target.port)
+                return await Connection.open(target)
         except (OSError, TimeoutError) as error:
             raise UpstreamError("refused", f"{target.authority}: {type(error).__name__}") from error
-        raw = stream.extra(anyio.abc.SocketAttribute.raw_socket)
-        http_connection.keep_probing(raw)
-        return Connection(stream, raw)
 
     def give_back(self, base_url: str, connection: Connection) -> bool:
         """Keep a connection for the next request; False when there are enough already."""
@@ -172,7 +158,6 @@ class Exchange:
     __slots__ = (
         "_base_url",
         "_connection",
-        "_ended",
         "_framing",
         "_keep",
         "_patience",
@@ -192,7 +177,6 @@ class Exchange:
         self._connection: Connection | None = None
         self._framing: http_body.Framing = http_body.Nothing()
         self._keep = False
-        self._ended = ""
         self._rest = b""
         self.status = 0
         self.headers: dict[str, str] = {}
@@ -221,7 +205,7 @@ class Exchange:
         """Break off; the engine takes it as a client that left. Does nothing after a complete answer."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            await connection.close()
+            connection.close()
 
     async def _sent(self) -> Connection:
         connection = await self._relay.take(self._base_url, self._target)
@@ -235,18 +219,15 @@ class Exchange:
 
     async def _send_on(self, connection: Connection) -> bool:
         """Whether the request went out on a connection that was open before and after."""
+        sent = False
         try:
-            await connection.stream.send(self._request)
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
-            await connection.close()
-            return False
-        except BaseException:
-            await connection.close()
-            raise
-        if not connection.fresh and connection.closed_in_silence():
-            await connection.close()
-            return False
-        return True
+            sent = await connection.send(self._request)
+            if not connection.fresh and connection.closed_in_silence():
+                sent = False
+        finally:
+            if not sent:
+                connection.close()
+        return sent
 
     async def _read_head(self) -> None:
         head = b""
@@ -254,7 +235,7 @@ class Exchange:
             data = await self._receive(self._patience.first_byte_s)
             if data is None:
                 kind = "garbage" if head else "broke_before_first_byte"
-                raise UpstreamError(kind, self._ended)
+                raise UpstreamError(kind, self._why())
             head += data
             end = head.find(b"\r\n\r\n")
             if end < 0:
@@ -284,16 +265,13 @@ class Exchange:
         if connection is None:
             raise UpstreamError("broke_mid_stream", "read after the end")
         try:
-            # A plain scope: this is once for every piece of every stream, and `fail_after` costs half as much again.
-            with anyio.CancelScope(deadline=anyio.current_time() + patience_s) as waiting:
-                return await connection.stream.receive(BLOCK)
-            if waiting.cancelled_caught:
-                raise UpstreamError("stalled", f"nothing for {patience_s:.0f} s")
-        except anyio.EndOfStream:
-            self._ended = "it closed the connection"
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError) as error:
-            self._ended = f"the connection broke: {type(error.__cause__ or error).__name__}"
-        return None
+            return await connection.receive(patience_s) or None
+        except TimeoutError as error:
+            raise UpstreamError("stalled", f"nothing for {patience_s:.0f} s") from error
+
+    def _why(self) -> str:
+        connection = self._connection
+        return (connection.ended if connection is not None else None) or "it closed the connection"
 
     async def read(self) -> bytes:
         """The next bytes of the body, `b""` once it is complete; raises `UpstreamError`."""
@@ -302,7 +280,7 @@ class Exchange:
             if data is None:
                 if self._framing.closed():
                     break
-                raise UpstreamError("broke_mid_stream", self._ended)
+                raise UpstreamError("broke_mid_stream", self._why())
             try:
                 body = self._framing.feed(data)
             except http_body.Garbled as error:
@@ -328,7 +306,7 @@ class Exchange:
         self._connection = None
         reusable = self._keep and self._framing.reusable
         if not (reusable and self._relay.give_back(self._base_url, connection)):
-            await connection.close()
+            connection.close()
 
 
 def _parse_head(head: bytes) -> tuple[int, dict[str, str], bool]:
