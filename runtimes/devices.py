@@ -81,15 +81,22 @@ class Devices:
         return self.read().free_bytes
 
     def used_by(self, pids: Iterable[int]) -> int | None:
-        """What these processes hold of the pool."""
+        """What these processes hold of the pool; None where that cannot be told."""
         wanted = set(pids)
         now = self.read()
         on_device = [size for pid, size in now.by_pid.items() if pid in wanted]
-        if now.kind is Kind.NVIDIA and on_device:
-            return sum(on_device)
-        held = process_tree.resident_bytes(wanted)
-        # On unified memory the driver's allocations are nobody's resident pages: both count.
-        return held + sum(on_device) if held is not None and now.unified else held
+        match now.kind:
+            case Kind.NVIDIA:
+                # In a container the driver may know our processes by other numbers: that is not zero.
+                return sum(on_device) if on_device else None
+            case Kind.AMD:
+                return self._amd_used(wanted)
+            case Kind.NVIDIA_UNIFIED:
+                # The driver's allocations are nobody's resident pages: both count.
+                held = process_tree.resident_bytes(wanted)
+                return None if held is None else held + sum(on_device)
+            case Kind.APPLE | Kind.HOST:
+                return process_tree.resident_bytes(wanted)
 
     def host(self) -> tuple[int | None, int | None]:
         """Total and available memory of this machine, within what our control group may use."""
@@ -151,6 +158,20 @@ class Devices:
             Reading(Kind.AMD, "AMD GPU", total, max(0, total - used), busy=busy) if total else None
         )
 
+    def _amd_used(self, pids: Iterable[int]) -> int | None:
+        """By what the kernel's graphics driver tells of each open device."""
+        clients: dict[str, int] = {}
+        for pid in pids:
+            for info in self._root.glob(f"proc/{pid}/fdinfo/*"):
+                told = _fields(info)
+                # One client may hold several descriptors, which all tell the same.
+                if "drm-client-id" in told:
+                    parts = (told.get(f"drm-memory-{kind}", "0 KiB") for kind in ("vram", "gtt"))
+                    clients[told["drm-client-id"]] = sum(
+                        int(part.split()[0]) << 10 for part in parts
+                    )
+        return sum(clients.values()) if clients else None
+
     # ---- control groups -------------------------------------------------------------------------
 
     def _cgroup(self) -> list[tuple[int, int]]:
@@ -201,3 +222,12 @@ def _number(path: Path) -> int | None:
     except OSError:
         return None
     return int(text) if text.isdigit() else None
+
+
+def _fields(path: Path) -> dict[str, str]:
+    try:
+        lines = path.read_text().splitlines()
+    except OSError:
+        return {}
+    pairs = (line.split(":", 1) for line in lines if ":" in line)
+    return {name.strip(): value.strip() for name, value in pairs}

@@ -79,7 +79,9 @@ class HttpSwapLifecycle:
                 f"no {self._spec.engine} server is ready at {self._url} ({seen.reason}); start it first",
             )
         try:
-            await self._load(report)
+            # Some servers would load a second copy, others would refuse.
+            if not await self._listed():
+                await self._load(report)
             await self._wait_loaded()
         except (httpx2.HTTPError, TimeoutError) as error:
             await self.stop()

@@ -47,6 +47,7 @@ class ProcessLifecycle:
         self._log = engine_log.EngineLog(places.logs / f"{spec.name}.log", recipe, places.redact)
         self._child: process.Child | None = None
         self._used: int | None = None
+        self._resident: int | None = None
 
     async def look(self, known: base.ProcessRecord | None) -> base.Running | None:
         """Adopt the healthy engine that `known` describes, or reap what is left of it."""
@@ -152,7 +153,7 @@ class ProcessLifecycle:
         while True:
             lines = await self._log.read()
             await self._sample()
-            told = load.further(lines, self._log.progress(lines), self._used)
+            told = load.further(lines, self._log.progress(lines), self._resident)
             if told is not None:
                 report(told)
             if load.stalled():
@@ -251,6 +252,8 @@ class ProcessLifecycle:
         if self._child is not None:
             pids = [member.pid for member in await self._child.tree(by_mark=False)]
             self._used = await to_thread.run_sync(self._measure, pids) or self._used
+            # The pool may be a GPU, and a load moves in the host's memory first.
+            self._resident = await to_thread.run_sync(process_tree.resident_bytes, pids)
 
     async def _touch(self) -> None:
         heartbeat = self._how.heartbeat()

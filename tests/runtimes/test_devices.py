@@ -143,6 +143,29 @@ def test_an_apu_counts_what_it_maps_of_the_host(tmp_path: Path) -> None:
     assert Devices(root).read().free_bytes == 57 * GIB
 
 
+def test_what_amds_driver_tells_of_a_process_counts_once(tmp_path: Path) -> None:
+    info = "drm-driver:\tamdgpu\ndrm-client-id:\t{}\ndrm-memory-vram:\t{} KiB\ndrm-memory-gtt:\t1024 KiB"
+    card = "sys/class/drm/card0/device/"
+    root = write(
+        tmp_path,
+        {
+            card + "mem_info_vram_total": 24 * GIB,
+            card + "mem_info_vram_used": 4 * GIB,
+            "proc/7/fdinfo/5": info.format(1, 2048),
+            "proc/7/fdinfo/6": info.format(1, 2048),
+            "proc/8/fdinfo/5": info.format(2, 4096),
+            "proc/8/fdinfo/0": "pos:\t0",
+        },
+    )
+    assert Devices(root).used_by([7, 8]) == (2048 + 1024 + 4096 + 1024) << 10
+    assert Devices(root).used_by([9]) is None
+
+
+def test_a_process_that_the_gpu_does_not_know_is_unknown_and_not_zero(tmp_path: Path) -> None:
+    library = Library("NVIDIA H100", (80 * GIB, 30 * GIB), {7: 40 * GIB})
+    assert Devices(tmp_path, library).used_by([99]) is None
+
+
 def test_a_control_group_of_version_2_limits_the_pool(tmp_path: Path) -> None:
     group = "sys/fs/cgroup/user.slice/gateway/"
     root = write(
