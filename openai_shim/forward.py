@@ -6,7 +6,7 @@ the client all the while: it leaves, and everything above is cancelled; it waits
 
 import logging
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import anyio
@@ -101,6 +101,13 @@ def note(scope: Scope, told: errors.ErrorAnswer) -> errors.ErrorAnswer:
     return told
 
 
+def _tokens_per_s(told: event_stream.Telemetry, output: int, ms: int) -> float | None:
+    """What the engine says, else what the clock says of the tokens after the first."""
+    if told.decode_tokens_per_s is not None:
+        return round(told.decode_tokens_per_s, 1)
+    return round(1000 * (output - 1) / ms, 1) if output > 1 and ms > 0 else None
+
+
 @dataclass(slots=True)
 class Exchange:
     """One request on its way through the queue."""
@@ -116,7 +123,6 @@ class Exchange:
     stop: bool = False
     started: bool = False
     ended: bool = False
-    began_at: float = field(default_factory=time.monotonic)
     heard_at: float = 0.0
     held: lease.Lease | None = None
     granted: bool = False
@@ -187,7 +193,8 @@ class Exchange:
                     self.heard_at = time.monotonic()
                     await answers.piece(self.send, out)
             last = stream.end()
-        self._finish(held, first_token_ms, stream.told)
+            took_ms = response.elapsed_ms
+        self._finish(held, first_token_ms, stream.told, took_ms)
         return last
 
     async def _whole(self) -> None:
@@ -210,7 +217,7 @@ class Exchange:
                 told = errors.answer(error)
                 held.fail(told.code, told.message, engine_lost=errors.engine_is_lost(error))
                 raise
-            self._finish(held, completion.first_token_ms, completion.told)
+            self._finish(held, completion.first_token_ms, completion.told, completion.took_ms)
             headers = self._headers(held)
         self.ended = True
         if self.started:
@@ -234,7 +241,11 @@ class Exchange:
             )
 
     def _finish(
-        self, held: lease.Lease, first_token_ms: int | None, told: event_stream.Telemetry | None
+        self,
+        held: lease.Lease,
+        first_token_ms: int | None,
+        told: event_stream.Telemetry | None,
+        took_ms: int,
     ) -> None:
         told = told or event_stream.Telemetry()
         output = told.output_tokens if told.output_tokens is not None else told.pieces
@@ -244,6 +255,7 @@ class Exchange:
         line = (self.scope.get("state") or {}).get("log")
         if line is not None:
             line.set(ttft_ms=first_token_ms, tokens=output)
+            line.set(tokens_per_s=_tokens_per_s(told, output, took_ms - (first_token_ms or 0)))
 
     async def _stop(self) -> None:
         """A stop phrase: this client's other work ends, and we answer ourselves."""

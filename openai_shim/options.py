@@ -13,13 +13,9 @@ class ShimOptions:
     """The longest silence towards a waiting client; the shortest read timeouts seen are 15 s."""
     look_s: float = 1.0
     """How often a waiting stream looks whether its place in line has changed."""
-    drain_error_s: float = 5.0
-    """`Retry-After` while the gateway stops."""
     whitespace_callers: frozenset[str] = frozenset()
     """Keys whose answers that are not streamed are kept alive with spaces without their asking."""
     stop_phrases: bool = True
     """Whether an exact "stop" as the last user message stops that client's own work."""
     longest_wait_s: float = 40.0
     """The longest that `GET /v1/jobs/{id}?wait=` holds on."""
-    created: int = 0
-    """The `created` of the models listed: a model has no birthday here, but clients want a number."""

@@ -40,6 +40,7 @@ class Completion:
     prompt_tokens: int | None = None
     output_tokens: int | None = None
     told: event_stream.Telemetry | None = None
+    took_ms: int = 0
 
 
 class Response:
@@ -198,7 +199,15 @@ async def _folded(response: Response, folding: fold.Fold) -> Completion:
             first_token_ms = response.elapsed_ms
     told = folding.told
     output = told.output_tokens if told.output_tokens is not None else told.pieces
-    return Completion(200, folding.completion(), first_token_ms, told.prompt_tokens, output, told)
+    return Completion(
+        200,
+        folding.completion(),
+        first_token_ms,
+        told.prompt_tokens,
+        output,
+        told,
+        response.elapsed_ms,
+    )
 
 
 def _renamed(body: bytes, alias: str, wanted: event_stream.Wanted, elapsed_ms: int) -> Completion:
@@ -214,7 +223,9 @@ def _renamed(body: bytes, alias: str, wanted: event_stream.Wanted, elapsed_ms: i
     if "model" in payload or "choices" in payload:
         payload["model"] = alias
     content = pydantic_core.to_json(payload, inf_nan_mode="null")
-    return Completion(200, content, elapsed_ms, told.prompt_tokens, told.output_tokens, told)
+    return Completion(
+        200, content, elapsed_ms, told.prompt_tokens, told.output_tokens, told, elapsed_ms
+    )
 
 
 def parse(body: bytes) -> dict[str, Any]:

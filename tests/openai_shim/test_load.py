@@ -15,7 +15,6 @@ from local_model_gateway import serve
 from tests.openai_shim import harness
 
 MIB = 1 << 20
-"""Streams that the machine's limit on open files leaves room for."""
 
 
 @pytest.fixture(scope="module", autouse=True)
