@@ -1,5 +1,6 @@
 """Runs a real client as a child process: a home of its own, no way to the outside, and a limit."""
 
+import contextlib
 import os
 import sys
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
+import psutil
 import pytest
 
 from recipes import loader, render
@@ -74,11 +76,24 @@ async def run(
         **QUIET,
         **(env or {}),
     }
-    with anyio.fail_after(LIMIT_S):
-        done = await anyio.run_process(
-            [str(word) for word in command], cwd=home, env=settings, check=False, stdin=-3
-        )
+    try:
+        with anyio.fail_after(LIMIT_S):
+            done = await anyio.run_process(
+                [str(word) for word in command], cwd=home, env=settings, check=False, stdin=-3
+            )
+    finally:
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(_end_what_stayed, str(home))
     return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def _end_what_stayed(home: str) -> None:
+    """Some clients leave a helper of their own behind; it knows no other home than this one."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get("HOME") == home:
+                process.kill()
+                process.wait(10)
 
 
 @asynccontextmanager

@@ -23,6 +23,7 @@ CONFIG_FILES = {
     "codex": ".codex/lmg.config.toml",
     "gemini-cli": ".gemini/settings.json",
     "qwen-code": ".qwen/settings.json",
+    "cline": ".cline/data/settings/cline_mcp_settings.json",
 }
 
 
@@ -107,6 +108,36 @@ async def test_continue_asks_our_model_and_calls_our_tool(tmp_path: Path) -> Non
     assert ran.code == 0, ran.all
     assert READ in ran.all
     assert '"ready":true' in ran.all.replace("\\", "")
+
+
+async def test_hermes_asks_our_model_and_calls_our_tool(tmp_path: Path) -> None:
+    hermes, home = driving.python("hermes").with_name("hermes"), tmp_path / "home"
+    async with driving.gateway(tmp_path) as here:
+        blocks = driving.recipe("hermes", here).blocks
+        await AsyncPath(home / ".hermes").mkdir(parents=True)
+        await AsyncPath(home / ".hermes" / "config.yaml").write_text(
+            blocks["mcp"] + blocks["model"]
+        )
+        tested = await driving.run([hermes, "mcp", "test", "lmg"], home)
+        words = ["chat", "-Q", "--yolo", "-t", "lmg", "-q", QUESTION]
+        ran = await driving.run([hermes, *words], home)
+    assert "gateway_status" in tested.all
+    assert ran.code == 0, ran.all
+    assert READ in ran.out
+    assert "ready: 0 running" in ran.out
+
+
+async def test_cline_asks_our_model_and_calls_our_tool(tmp_path: Path) -> None:
+    cline, home = driving.program("cline", "cline"), tmp_path / "home"
+    async with driving.gateway(tmp_path) as here:
+        await configured("cline", here, home)
+        model = ["-p", "openai-compatible", "-k", driving.KEY, "-m", "tiny", "-b", f"{here.url}/v1"]
+        told = await driving.run([cline, "auth", *model], home)
+        ran = await driving.run([cline, "--timeout", "100", QUESTION], home)
+    assert told.code == 0, told.all
+    assert ran.code == 0, ran.all
+    assert READ in ran.all
+    assert "lmg__gateway_status" in ran.all
 
 
 async def test_the_inspector_lists_and_calls_in_both_eras(tmp_path: Path) -> None:
