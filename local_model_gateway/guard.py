@@ -188,7 +188,7 @@ class _Exchange:
         while not self.body_done:
             message = await self.receive()
             if message["type"] == "http.disconnect":
-                break
+                return self._receive  # it says so again; half a body is none
             parts.append(message.get("body", b""))
         body = b"".join(parts)
         try:

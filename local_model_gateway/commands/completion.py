@@ -13,7 +13,7 @@ _SUBVERBS = {
     "recipes": "list show",
     "service": "install status uninstall",
     "completion": "bash zsh fish",
-    "mcp": "ls import refresh search describe",
+    "mcp": "ls search describe diff approve refresh import",
 }
 
 _BASH = """\

@@ -23,6 +23,8 @@ class Application:
     """Set when `/hold` or `/stream` learns that its client left."""
     reached: list[str] = field(default_factory=list)
     """Paths that came through the guard."""
+    bodies: list[bytes] = field(default_factory=list)
+    """Bodies that arrived whole, as far as the application was told."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -33,7 +35,7 @@ class Application:
             case "/health" | "/status" | "/v1/models":
                 await _json(send, 200, {"status": "ok"})
             case "/v1/chat/completions" | "/mcp" | "/echo":
-                await _echo(scope, receive, send)
+                await self._echo(scope, receive, send)
             case "/hold":
                 await self._until_gone(receive)
             case "/stream":
@@ -54,6 +56,18 @@ class Application:
                 await _start(send, 404, b"text/plain; charset=utf-8")
                 await send({"type": "http.response.body", "body": b"Not Found"})
 
+    async def _echo(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = b""
+        more = True
+        while more:
+            message: Message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+        self.bodies.append(body)
+        await _json(send, 200, {"bytes": len(body), "caller": scope["state"].get("caller")})
+
     async def _until_gone(self, receive: Receive) -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
@@ -70,18 +84,6 @@ async def _lifespan(receive: Receive, send: Send) -> None:
     await send({"type": "lifespan.startup.complete"})
     await receive()
     await send({"type": "lifespan.shutdown.complete"})
-
-
-async def _echo(scope: Scope, receive: Receive, send: Send) -> None:
-    body = b""
-    more = True
-    while more:
-        message: Message = await receive()
-        if message["type"] == "http.disconnect":
-            return
-        body += message.get("body", b"")
-        more = message.get("more_body", False)
-    await _json(send, 200, {"bytes": len(body), "caller": scope["state"].get("caller")})
 
 
 async def _swallow(receive: Receive, send: Send) -> None:

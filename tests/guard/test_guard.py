@@ -169,6 +169,21 @@ async def test_the_application_learns_that_its_client_left_after_its_body() -> N
             await served.app.gone.wait()
 
 
+async def test_half_a_body_is_never_taken_for_a_whole_one() -> None:
+    half = battery.post(b"{}", path=b"/mcp").replace(b"Content-Length: 2", b"Content-Length: 9")
+    async with app.served() as served:
+        stream = await served.connect()
+        with anyio.fail_after(app.LIMIT_S):
+            await stream.send(served.filled(half))
+            await stream.aclose()
+            while "/mcp" not in served.app.reached:
+                await anyio.lowlevel.checkpoint()
+        assert (await served.ask(battery.get(b"/health"))).status == 200
+        assert served.app.bodies == []
+        assert (await served.ask(battery.post(b"{}", path=b"/mcp"))).status == 200
+        assert served.app.bodies == [b"{}"]
+
+
 async def test_pipelined_requests_are_answered_in_order() -> None:
     two = battery.get(b"/health") + battery.get(b"/nowhere")
     async with app.served() as served, await served.connect() as stream:
