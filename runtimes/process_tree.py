@@ -113,6 +113,16 @@ def resident_bytes(pids: Iterable[int]) -> int | None:
     return private + mapped if seen else None
 
 
+def cpu_seconds(pids: Iterable[int]) -> float:
+    """How long they have computed so far, in all."""
+    total = 0.0
+    for pid in pids:
+        with contextlib.suppress(psutil.Error):
+            spent = psutil.Process(pid).cpu_times()
+            total += spent.user + spent.system
+    return total
+
+
 def _add_children(found: set[int], rows: dict[int, Row]) -> None:
     children: dict[int, list[int]] = {}
     for row in rows.values():

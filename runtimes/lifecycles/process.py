@@ -22,6 +22,7 @@ WATCH_S = 1.0
 RECENT = 20  # lines: what an engine that was ready complained of while it loaded is not why it died
 MOVED_BYTES = 4 << 20  # less is noise, not a load that goes on
 
+BUSY_SHARE, BUSY_STRIKE = 0.05, 0.1
 SAMPLE_EVERY = 5  # watches: reading the whole process table each second would be felt
 DIGITS = re.compile(r"[0-9]+")
 
@@ -208,16 +209,29 @@ class ProcessLifecycle:
 
     async def _deaf(self) -> base.FailureClass | None:
         """Returns once several health checks in a row went unanswered."""
-        strikes = 0
+        strikes, computed = 0.0, await self._computed()
         while strikes < self._recipe.health_strikes:
+            began = time.monotonic()
             await anyio.sleep(self._recipe.health_every)
-            record = self.record()
-            if record is None:
-                await anyio.sleep_forever()
-            else:
-                seen = await self._healthy(self._running(record), None, self._recipe.health_timeout)
-                strikes = 0 if seen.ready else strikes + 1
+            seen = await self._still_answers()
+            before, computed = computed, await self._computed()
+            busy = computed - before > BUSY_SHARE * (time.monotonic() - began)
+            # One that computes may only be too busy with a long prompt to say so.
+            strikes = 0.0 if seen else strikes + (BUSY_STRIKE if busy else 1.0)
         return base.FailureClass.UNRESPONSIVE
+
+    async def _still_answers(self) -> bool:
+        record = self.record()
+        if record is None:
+            return False
+        running = self._running(record)
+        return (await self._healthy(running, None, self._recipe.health_timeout)).ready
+
+    async def _computed(self) -> float:
+        if self._child is None:
+            return 0.0
+        pids = [member.pid for member in await self._child.tree(by_mark=False)]
+        return await to_thread.run_sync(process_tree.cpu_seconds, pids)
 
     async def _follow(self) -> base.FailureClass | None:
         for number in itertools.count():

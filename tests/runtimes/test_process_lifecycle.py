@@ -223,6 +223,19 @@ async def test_a_deaf_engine_is_found_and_ended(shop: Workshop) -> None:
         assert engines.gone(up.record.pid)
 
 
+async def test_an_engine_that_is_too_busy_to_answer_is_left_alone_for_long(shop: Workshop) -> None:
+    busy = engines.recipe(health_every=0.1, health_timeout=0.3)
+    async with shop.started(deaf_burns=True, engine=busy) as up:
+        os.kill(up.record.pid, signal.SIGUSR1)
+        await shop.until("deaf")
+        with anyio.move_on_after(3) as scope:  # seven checks; an idle one would have had two
+            await up.lifecycle.died()
+        assert scope.cancelled_caught
+        os.kill(up.record.pid, signal.SIGUSR2)
+        await shop.until("hearing")
+        assert (await up.chat("done at last")).status_code == 200
+
+
 async def test_a_frozen_engine_is_found_and_ended(shop: Workshop) -> None:
     async with shop.started(section={"stop_timeout": 1.0}) as up:
         os.kill(up.record.pid, signal.SIGSTOP)

@@ -6,6 +6,7 @@ import fcntl
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -153,7 +154,13 @@ class Engine:
 
     def _hearing(self, *, deaf: bool) -> None:
         self.deaf = deaf
+        if deaf and self.knobs.deaf_burns:
+            threading.Thread(target=self._burn, daemon=True).start()
         self.witness.note("deaf" if deaf else "hearing")
+
+    def _burn(self) -> None:
+        while self.deaf:
+            pass
 
     def _on_stdin(self) -> None:
         if not os.read(0, 4096):

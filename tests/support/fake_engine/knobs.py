@@ -70,6 +70,7 @@ class Knobs(argparse.Namespace):
     crash_times: int = 1_000_000
     exit_code: int = 1
     deaf_after: int | None = None
+    deaf_burns: bool = False
     ignore_term: bool = False
     term_waits: bool = False
     exit_delay_s: float = 0.0
@@ -117,6 +118,7 @@ _HELP = {
     "crash_count": "file that counts the crashes, for --crash-times",
     "crash_times": "crash that often, then behave",
     "deaf_after": "answer nothing after this many requests (SIGUSR1 does it at any time, SIGUSR2 undoes it)",
+    "deaf_burns": "compute for ever while deaf, as with a prompt that takes minutes",
     "term_waits": "on SIGTERM finish the running requests first",
     "exit_delay_s": "time between SIGTERM and exit",
     "fork_child": "fork a worker in the same process group",
