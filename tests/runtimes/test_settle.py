@@ -1,14 +1,20 @@
 """When memory is back: the profiles in which it comes back, and those in which it does not."""
 
+import os
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
+import anyio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtimes import memory, settle
 from runtimes.settle import Goal, Settled, Verdict
+from tests.runtimes import engines
+from tests.support.fake_engine import memory_ledger
 
 GIB = 1 << 30
 HELD, LEFT = 70 * GIB, 10 * GIB
@@ -149,3 +155,21 @@ async def test_no_profile_ends_a_wait_with_more_than_tolerance_missing(
     found = await machine.settle(goal)
     assert machine.readings[-1] >= LEFT + held - settle.tolerance(goal) - 1
     assert found.missing_bytes == 0
+
+
+async def test_the_memory_of_a_killed_engine_is_waited_out(tmp_path: Path) -> None:
+    """The whole way once: a real process that holds (pretended) memory, killed, and slow to give it back."""
+    shop, ledger = engines.Workshop(tmp_path), tmp_path / "ledger"
+    pool = memory_ledger.Pool(ledger, 80 * GIB, delay_s=0.5, bytes_per_s=40 * GIB)
+
+    async def free() -> int | None:
+        return await anyio.to_thread.run_sync(pool.free_bytes)
+
+    with anyio.fail_after(50):
+        async with shop.started(memory_mib=40 << 10, memory_ledger=ledger) as up:
+            held = pool.free_bytes()
+            os.kill(up.record.pid, signal.SIGKILL)
+            await up.lifecycle.died()
+            found = await memory.settled(free, Goal(40 * GIB, 80 * GIB, cap_s=30))
+    assert held == 40 * GIB
+    assert (found.verdict, found.missing_bytes) == (Verdict.BACK, 0)
