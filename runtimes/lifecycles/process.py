@@ -249,8 +249,9 @@ class ProcessLifecycle:
         return (await self._healthy(self._running(child.record), self._spec.upstream_model)).ready
 
     async def _healthy(
-        self, running: base.Running, model: str | None, timeout_s: float = LOOK_TIMEOUT_S
+        self, running: base.Running, model: str | None, timeout_s: float | None = None
     ) -> health.Health:
+        timeout_s = LOOK_TIMEOUT_S if timeout_s is None else timeout_s
         return await health.look(
             running.base_url, running.headers, self._recipe.ready, model, timeout_s
         )

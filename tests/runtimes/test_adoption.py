@@ -15,6 +15,14 @@ from tests.runtimes.engines import Workshop
 from tests.support.fake_engine import spawn
 
 
+@pytest.fixture(autouse=True)
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the patience of a test."""
+    monkeypatch.setattr("runtimes.lifecycles.process.LOOK_TIMEOUT_S", 1.0)
+    monkeypatch.setattr("runtimes.lifecycles.process.ABORT_GRACE_S", 0.5)
+    monkeypatch.setattr("runtimes.process.PORT_CLOSE_S", 0.5)
+
+
 @pytest.fixture
 def shop(tmp_path: Path) -> Workshop:
     return Workshop(tmp_path)
@@ -59,10 +67,7 @@ async def test_an_engine_that_still_loads_is_ended(shop: Workshop) -> None:
             assert engines.gone(pid)
 
 
-async def test_an_engine_that_is_deaf_is_ended(
-    shop: Workshop, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("runtimes.lifecycles.process.LOOK_TIMEOUT_S", 0.5)
+async def test_an_engine_that_is_deaf_is_ended(shop: Workshop) -> None:
     async with shop.started() as up:
         os.kill(up.record.pid, signal.SIGUSR1)
         await shop.until("deaf")
