@@ -1,6 +1,7 @@
 """Installs the real clients, each in a folder of its own, pinned, once."""
 
 import argparse
+import functools
 from pathlib import Path
 
 from tests.conformance import install
@@ -42,10 +43,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", default=[*PYTHON, *NPM])
     for name in parser.parse_args().names:
-        if name in PYTHON:
-            print(name, python(name))
-        else:
-            print(name, install.npm_folder(AGENTS / name, NPM[name]))
+        folder = AGENTS / name
+        install.report(
+            name,
+            functools.partial(python, name)
+            if name in PYTHON
+            else functools.partial(install.npm_folder, folder, NPM[name]),
+        )
 
 
 if __name__ == "__main__":

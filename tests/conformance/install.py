@@ -5,7 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 CACHE = Path(__file__).parents[2] / ".cache"
@@ -15,7 +15,7 @@ INSTALL_LIMIT_S = 900.0
 
 
 class CannotInstall(Exception):
-    """The registry, npm or uv is not there; tests that need the package skip and say so."""
+    """The registry or npm is not there; tests that need the package skip and say so."""
 
 
 def npm_folder(folder: Path, packages: Mapping[str, str]) -> Path:
@@ -36,19 +36,21 @@ def npm_folder(folder: Path, packages: Mapping[str, str]) -> Path:
 def python_folder(folder: Path, requirements: Sequence[str]) -> Path:
     """A virtual environment of its own with exactly these packages; returns its interpreter."""
     uv = shutil.which("uv")
-    if uv is None:
-        raise CannotInstall("uv is not on PATH")
+    python = str(folder / "venv" / "bin" / "python")
 
     def install() -> None:
-        _run([uv, "venv", "--python", sys.executable, str(folder / "venv")], folder)
-        python = str(folder / "venv" / "bin" / "python")
-        _run([uv, "pip", "install", "--python", python, *requirements], folder)
+        if uv is None:
+            _run([sys.executable, "-m", "venv", str(folder / "venv")], folder)
+            _run([python, "-m", "pip", "install", "--quiet", *requirements], folder)
+        else:
+            _run([uv, "venv", "--python", sys.executable, str(folder / "venv")], folder)
+            _run([uv, "pip", "install", "--python", python, *requirements], folder)
 
     _once(folder, requirements, install)
     return folder / "venv" / "bin" / "python"
 
 
-def _once(folder: Path, wanted: Sequence[str], install: object) -> None:
+def _once(folder: Path, wanted: Sequence[str], install: Callable[[], None]) -> None:
     """Install into an emptied folder unless its stamp already says exactly this."""
     stamp = folder / "installed.json"
     digest = hashlib.sha256(json.dumps(list(wanted)).encode()).hexdigest()
@@ -56,7 +58,6 @@ def _once(folder: Path, wanted: Sequence[str], install: object) -> None:
         return
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    assert callable(install)
     install()
     stamp.write_text(json.dumps({"digest": digest, "packages": list(wanted)}), encoding="utf-8")
 
@@ -84,6 +85,14 @@ def suite() -> Path:
     return package / "dist" / "index.js"
 
 
+def report(name: str, install: Callable[[], Path]) -> None:
+    """Install one thing; what cannot be installed is told, and its tests skip."""
+    try:
+        print(name, install())
+    except CannotInstall as error:
+        print(f"{name} is not installed, its tests will skip: {error}", file=sys.stderr)
+
+
 if __name__ == "__main__":
-    print(node())
-    print(suite())
+    report("node", node)
+    report("conformance", suite)
