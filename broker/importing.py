@@ -13,7 +13,7 @@ import yaml
 
 from broker.ring import MARK, Redactor
 from broker.settings import ServerSettings
-from catalog.store import NAME
+from catalog.names import usable
 
 Json = dict[str, Any]  # Any: a client's own file
 
@@ -123,7 +123,7 @@ def _sections(data: Json, keys: Sequence[str]) -> Iterator[tuple[str, Json]]:
 
 def _take(imported: Imported, name: str, section: Json, client: str) -> None:
     plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.")[:64]
-    if not NAME.fullmatch(plain):
+    if not usable(plain):
         imported.skipped[name] = "its name cannot be used"
         return
     if plain == OURS or plain in imported.servers:

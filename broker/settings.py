@@ -7,7 +7,9 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
 import pydantic
-from pydantic import BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+
+from catalog.names import usable
 
 Action = Literal["allow", "ask", "deny"]
 Effect = Literal["read", "write", "destructive", "unknown"]
@@ -40,6 +42,16 @@ def _size(value: object) -> object:
 Duration = Annotated[float, Field(gt=0), BeforeValidator(_duration)]
 Size = Annotated[int, Field(ge=1), BeforeValidator(_size)]
 Text = str | SecretStr
+
+
+def _named(value: str) -> str:
+    if not usable(value):
+        raise ValueError("a server's name has up to 100 visible characters and no ':'")
+    return value
+
+
+ServerName = Annotated[str, AfterValidator(_named)]
+"""The key of a section; it becomes the first part of its tools' ids."""
 
 # The other spellings that clients use for the same thing.
 _SAME = {"httpUrl": "url", "serverUrl": "url", "uri": "url", "type": "transport"}

@@ -16,13 +16,13 @@ class CatalogError(Exception):
 
 
 class BadServerName(CatalogError):
-    """A server's name cannot be a file name or part of a tool id."""
+    """A server's name cannot be part of a tool id."""
 
     code = "bad_server_name"
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"{name[:80]!r} cannot name a server: use up to 64 letters, digits, '_', '-' and '.'"
+            f"{name[:80]!r} cannot name a server: use up to 100 visible characters without ':'"
         )
         self.name = name
 

@@ -1,6 +1,7 @@
 """The snapshot on disk: one JSON file a server, each replaced whole."""
 
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -10,9 +11,19 @@ from pathlib import Path
 
 from catalog.errors import BadServerName
 from catalog.model import Hints, ServerSnapshot, Snapshot, Tool
+from catalog.names import usable
 
 FORMAT = 1
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_PLAIN = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
+
+
+def file_name(server: str) -> str:
+    """One file a server, also where `Hub` and `hub` would be the same file."""
+    if _PLAIN.fullmatch(server):
+        return f"{server}.json"
+    digest = hashlib.sha256(server.encode()).hexdigest()[:10]
+    readable = re.sub(r"[^A-Za-z0-9]+", "-", server).strip("-")[:40]
+    return f"{readable or 'server'}-{digest}.json"
 
 
 class SnapshotStore:
@@ -67,9 +78,9 @@ class SnapshotStore:
         self._path(server).unlink(missing_ok=True)
 
     def _path(self, server: str) -> Path:
-        if not NAME.fullmatch(server):
+        if not usable(server):
             raise BadServerName(server)
-        return self._folder / f"{server}.json"
+        return self._folder / file_name(server)
 
 
 def _encoded(snapshot: ServerSnapshot) -> dict[str, object]:

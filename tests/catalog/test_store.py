@@ -67,10 +67,21 @@ def test_a_write_that_fails_leaves_the_old_file(
     assert [path.name for path in tmp_path.iterdir()] == ["one.json"]
 
 
-@pytest.mark.parametrize("name", ["../up", "a/b", "", ".hidden", "a:b", "x" * 65])
-def test_a_name_that_is_no_file_name_is_refused(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["", " a", "a:b", "a\u200bb", "a\nb", "x" * 101])
+def test_a_name_that_cannot_be_part_of_an_id_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(BadServerName):
         SnapshotStore(tmp_path).save(ServerSnapshot(name))
+
+
+def test_any_other_name_stays_in_the_folder_and_apart(tmp_path: Path) -> None:
+    names = ["../up", "a/b", ".hidden", "Hub", "hub", "Brave Search", "@who/what", "天气"]
+    folder = tmp_path / "snapshot"
+    store = SnapshotStore(folder)
+    for name in names:
+        store.save(ServerSnapshot(name))
+    assert set(store.load().servers) == set(names)
+    assert len({path.name.lower() for path in folder.iterdir()}) == len(names)
+    assert list(tmp_path.iterdir()) == [folder]
 
 
 def test_another_processs_write_changes_the_stamp(tmp_path: Path) -> None:
