@@ -3,7 +3,7 @@
 import argparse
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 LOAD_STYLES = ("none", "llama", "shards", "dots")
@@ -90,7 +90,6 @@ class Knobs(argparse.Namespace):
     blind_to_leavers: bool = False
     log_lines: int = 0
     access_log: bool = False
-    extra: list[str] = field(default_factory=list)
 
 
 _HELP = {
@@ -136,8 +135,6 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="python -m tests.support.fake_engine")
     choices = {"load_style": LOAD_STYLES, "crash": CRASH_MOMENTS, "dialect": DIALECTS}
     for name, kind in Knobs.__annotations__.items():
-        if name == "extra":
-            continue
         flag, note = "--" + name.replace("_", "-"), _HELP.get(name, "")
         default = getattr(Knobs, name)
         if kind is bool:
@@ -146,7 +143,6 @@ def parser() -> argparse.ArgumentParser:
         made.add_argument(
             flag, type=_converter(kind), default=default, choices=choices.get(name), help=note
         )
-    made.add_argument("extra", nargs="*")
     return made
 
 
