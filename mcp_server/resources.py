@@ -3,18 +3,21 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import anyio
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ResourceNotFoundError
-from mcp.server.subscriptions import SubscriptionBus
-from mcp.shared.subscriptions import ResourceUpdated
+from mcp.server.subscriptions import InMemorySubscriptionBus
+from mcp.shared.subscriptions import ResourceUpdated, ServerEvent
 
 from coordinator import errors as coordinator_errors
-from coordinator import loop, status
+from coordinator import loop
 from mcp_server import caller, job_tools, views
 from mcp_server.info import JOB_URI, ServerInfo
 
 STATUS_URI, MODELS_URI = "gateway://status", "gateway://models"
 JSON = "application/json"
+BURST_S = 0.5
+"""Changes come in bursts, and a listener reads the whole picture after each."""
 
 
 def register(
@@ -49,21 +52,37 @@ def register(
     add(JOB_URI, title="Job", mime_type=JSON)(read_job)
 
 
-async def announce(coordinator: loop.Coordinator, bus: SubscriptionBus) -> None:
-    """Tells listeners that the status or a runtime's state changed; runs as long as the surface does."""
-    before: tuple[Any, ...] | None = None
+class Bus(InMemorySubscriptionBus):
+    """Knows whether anybody listens, so that nothing is done for nobody."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.listeners = 0
+
+    def subscribe(self, listener: Callable[[ServerEvent], None]) -> Callable[[], None]:
+        """As the SDK wants it: the answer ends the subscription, however often it is called."""
+        leave = super().subscribe(listener)
+        self.listeners += 1
+        left = False
+
+        def unsubscribe() -> None:
+            nonlocal left
+            if not left:
+                left = True
+                self.listeners -= 1
+            leave()
+
+        return unsubscribe
+
+
+async def announce(coordinator: loop.Coordinator, bus: Bus) -> None:
+    """Tells listeners that something changed, once for a burst; runs as long as the surface does."""
+    seen = coordinator.keeper.version
     while True:
-        picture = coordinator.snapshot()
-        now = _digest(picture)
-        if before is not None and now != before:
+        if coordinator.keeper.version == seen:
+            await coordinator.changed()
+        seen = coordinator.keeper.version
+        if bus.listeners:
             await bus.publish(ResourceUpdated(uri=STATUS_URI))
-            if now[-1] != before[-1]:
-                await bus.publish(ResourceUpdated(uri=MODELS_URI))
-        before = now
-        await coordinator.changed()
-
-
-def _digest(picture: status.Snapshot) -> tuple[Any, ...]:
-    """What a listener would see change."""
-    states = tuple((line.name, line.state) for line in picture.runtimes)
-    return len(picture.running), len(picture.queue), picture.paused, states
+            await bus.publish(ResourceUpdated(uri=MODELS_URI))
+        await anyio.sleep(BURST_S)

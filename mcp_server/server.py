@@ -12,7 +12,6 @@ from anyio import to_thread
 from mcp.server.caching import CacheHint
 from mcp.server.mcpserver import MCPServer
 from mcp.server.request_state import RequestStateSecurity
-from mcp.server.subscriptions import InMemorySubscriptionBus
 from mcp.server.transport_security import TransportSecuritySettings
 from mcp.types import Tool
 from starlette.routing import BaseRoute
@@ -59,7 +58,7 @@ class McpSurface:
     routes: Sequence[BaseRoute]
     _coordinator: loop.Coordinator
     _key: state_key.StateKey
-    _bus: InMemorySubscriptionBus
+    _bus: resources.Bus
 
     @asynccontextmanager
     async def run(self) -> AsyncGenerator[None]:
@@ -81,7 +80,7 @@ def build(
     task_sources: Sequence[tasks.Source] = (),
 ) -> McpSurface:
     """The server with every tool; `task_sources` are asked after our own jobs."""
-    key, bus = state_key.StateKey(state_dir), InMemorySubscriptionBus()
+    key, bus = state_key.StateKey(state_dir), resources.Bus()
     server = GatewayServer(
         NAME,
         title="Local Model Gateway",

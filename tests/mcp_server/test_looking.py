@@ -142,4 +142,7 @@ async def test_a_listener_hears_that_the_status_changed(tmp_path: Path) -> None:
                 job = {"model": "tiny", "body": {"prompt": "x"}}
                 await client.call_tool("submit_job", job)
                 event = await anext(aiter(heard))
+                assert here.surface._bus.listeners == 1
+            while here.surface._bus.listeners:
+                await anyio.sleep(0.02)  # the stream ends in its own time
     assert getattr(event, "uri", None) == "gateway://status"
