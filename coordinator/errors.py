@@ -7,7 +7,8 @@ CoordinatorError
 │   └── ShuttingDown         shutting_down
 ├── Waited                   admitted, never ran
 │   ├── QueueTimeout         queue_timeout
-│   └── RuntimeFailed        engine_load_failed
+│   ├── RuntimeFailed        engine_load_failed
+│   └── RuntimeRemoved       model_not_found
 ├── WorkCancelled            cancelled
 ├── RunTimeout               run_timeout
 ├── NoSuchWork               not_found
@@ -101,6 +102,18 @@ class RuntimeFailed(Waited):
         super().__init__(f"{runtime} {ended} ({failure_class}); see `lmg logs --source {runtime}`")
         self.runtime, self.failure_class, self.exit_code = runtime, failure_class, exit_code
         self.log_tail, self.retry_after_s = tuple(log_tail), retry_after_s
+
+
+class RuntimeRemoved(Waited):
+    """The configuration was changed, and this runtime is not in it any more."""
+
+    code = "model_not_found"
+
+    def __init__(self, runtime: str) -> None:
+        super().__init__(
+            f"{runtime} was taken out of the configuration; `lmg models` shows what is left"
+        )
+        self.runtime = runtime
 
 
 class WorkCancelled(CoordinatorError):

@@ -20,7 +20,7 @@ class Fleet:
 
     def __init__(
         self,
-        residents: Mapping[str, Resident],
+        residents: dict[str, Resident],
         store_: store.Store,
         tasks: Tasks,
         lessons: Lessons,
@@ -45,6 +45,7 @@ class Fleet:
         if running is None:
             resident.recorded = None
             self.move(resident, Event.NOT_FOUND, "not_found")
+            self._make_way(resident)
             return
         resident.running, resident.recorded = running, running.process
         resident.ready_since = resident.last_used_at = anyio.current_time()
@@ -140,6 +141,27 @@ class Fleet:
         """Its memory is back, or as much of it as will come."""
         resident.missing_bytes, resident.target, resident.recorded = missing_bytes, None, None
         self.move(resident, Event.SETTLED, "settled")
+        self._make_way(resident)
+
+    def add(self, resident: Resident) -> None:
+        """A runtime that was not configured before."""
+        resident.state = State.STOPPED
+        self.residents[resident.name] = resident
+
+    def _make_way(self, resident: Resident) -> None:
+        """A stopped runtime whose settings changed, or that is gone from them, is done."""
+        if resident.successor is not None:
+            self.add(resident.successor)
+        elif resident.retired:
+            del self.residents[resident.name]
+
+    def replace(self, resident: Resident, successor: Resident | None) -> bool:
+        """Let another take its place, or nobody; whether it was stopped already."""
+        resident.successor, resident.retired = successor, successor is None
+        stopped = resident.state is State.STOPPED
+        if stopped:
+            self._make_way(resident)
+        return stopped
 
     def move(self, resident: Resident, event: Event, reason: str) -> None:
         """The only place where a runtime changes state."""

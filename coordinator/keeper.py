@@ -6,7 +6,7 @@ carries the answer out; what takes time runs as a task that sends a message when
 
 import logging
 import math
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import anyio
@@ -33,7 +33,7 @@ class Keeper:
 
     def __init__(
         self,
-        residents: Mapping[str, Resident],
+        residents: dict[str, Resident],
         store_: store.Store,
         tasks: Tasks,
         lessons: Lessons,
@@ -202,6 +202,14 @@ class Keeper:
                 self.ledger.evict(entry, errors.WorkCancelled(entry.id, by))
             self._finish_leaving()
         return len(resident.leases)
+
+    def replace(self, resident: Resident, successor: Resident | None) -> None:
+        """Other settings, or none, for a configured runtime: it drains first, if it must."""
+        if successor is None:
+            error = errors.RuntimeRemoved(resident.name)
+            self.ledger.refuse_waiting_for(resident.name, error)
+        if not self.fleet.replace(resident, successor):
+            self.leave(resident, now=False, by="a changed configuration")
 
     def cancel(self, entry: Entry, by: str) -> bool:
         """Cancel live work; whether it was running."""

@@ -190,6 +190,12 @@ class Ledger:
                 if not entry.stored or entry.failed_loads >= entry.item.max_attempts:
                     self.refuse(entry, error, error.code)
 
+    def refuse_waiting_for(self, runtime: str, error: errors.CoordinatorError) -> None:
+        """Nothing that waits for this runtime will ever run."""
+        for entry in self.line.entries():
+            if entry.item.runtime == runtime:
+                self.refuse(entry, error, error.code)
+
     def evict(self, entry: Entry, error: errors.CoordinatorError) -> None:
         """Take the slot away from whoever holds it; the holder's statement raises `error`."""
         if entry.resident is not None and entry.error is None:

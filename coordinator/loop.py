@@ -137,8 +137,6 @@ class Coordinator:
         for item in recovered.queued:
             keeper.ledger.restore(item, keeper.fleet.residents.get(item.runtime))
 
-    # ---- work ---------------------------------------------------------------------------------
-
     def lease(self, request: work.WorkRequest) -> lease.Lease:
         """A place in line, then a slot of the runtime; see `lease.Lease`."""
         return lease.Lease(self, request)
@@ -245,8 +243,6 @@ class Coordinator:
 
         await self._ask(change)
 
-    # ---- runtimes -----------------------------------------------------------------------------
-
     async def load(self, runtime: str, keep_s: float | None = None) -> None:
         """Bring a runtime up through the queue like any other work, and keep it for a while."""
         request = work.WorkRequest(
@@ -269,6 +265,26 @@ class Coordinator:
         left = await self._ask(lambda: self.keeper.leave(resident, now, by))
         return Unloaded(runtime, left)
 
+    async def reconfigure(self, wanted: Registry) -> None:
+        """Another set of runtimes. One that is the very same object is untouched; the others drain first."""
+
+        def change() -> None:
+            residents = self.keeper.fleet.residents
+            for name, one in wanted.runtimes.items():
+                now = residents.get(name)
+                if now is not None and now.lifecycle is one.lifecycle:
+                    continue
+                made = Resident(one.spec, one.lifecycle, footprint_bytes=one.spec.memory_bytes)
+                if now is None:
+                    self.keeper.fleet.add(made)
+                else:
+                    self.keeper.replace(now, made)
+            for name in [name for name in residents if name not in wanted.runtimes]:
+                self.keeper.replace(residents[name], None)
+            self.registry = wanted
+
+        await self._ask(change)
+
     async def pause(self, paused: bool) -> None:
         """Hold the queue (running work goes on), durably, until it is resumed."""
 
@@ -277,8 +293,6 @@ class Coordinator:
             self.store.note(changes.Setting("paused", "true" if paused else "false"))
 
         await self._ask(switch)
-
-    # ---- looking ------------------------------------------------------------------------------
 
     @property
     def ready(self) -> bool:
@@ -340,8 +354,6 @@ class Coordinator:
         if reply.error is not None:
             raise reply.error
         return reply.value  # type: ignore[return-value]  # T may itself be None
-
-    # ---- the end ------------------------------------------------------------------------------
 
     def hurry(self) -> None:
         """Whoever still drains in `shutdown` is cut off now."""

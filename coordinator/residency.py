@@ -56,6 +56,10 @@ class Resident:
     """What did not come back after the last stop."""
     leaving: bool = False
     """Told to unload by hand: it stops when its last lease ends, whatever the plan would keep."""
+    successor: "Resident | None" = None
+    """What takes its place once it is stopped: the same name with other settings."""
+    retired: bool = False
+    """Not configured any more: forgotten once it is stopped."""
     target: str | None = None
     """Why it drains: who needs its place."""
     free_before_load: int | None = None

@@ -22,7 +22,17 @@ from starlette.routing import BaseRoute
 import local_model_gateway
 from coordinator import errors, loop, refusals, store
 from coordinator import settings as coordinator_settings
-from local_model_gateway import config, discovery, engines, mcp_door, operations, redact, serve
+from local_model_gateway import (
+    config,
+    discovery,
+    engines,
+    mcp_door,
+    operations,
+    redact,
+    reload,
+    serve,
+)
+from local_model_gateway.config import Config
 from local_model_gateway.errors import ConfigError, GatewayError, Problem
 from openai_shim import openai_routes, options
 from runtimes import errors as runtimes_errors
@@ -52,6 +62,12 @@ class Gateway:
     started_at: float = field(default_factory=time.time)
     stop: anyio.Event = field(default_factory=anyio.Event)
     drain_s: float = 0.0
+    build: Callable[[Config], registry.Registry] | None = None
+    """Makes the runtimes of another configuration."""
+    config_problem: str | None = None
+    """Why the newest configuration was not taken; the one before goes on."""
+    for_restart: tuple[str, ...] = ()
+    """Sections that have changed and count from the next start on."""
 
     @property
     def url(self) -> str:
@@ -64,6 +80,31 @@ class Gateway:
         """Stop: running work has `drain_s` left."""
         self.drain_s = drain_s
         self.stop.set()
+
+    async def take(self, outcome: reload.Outcome) -> None:
+        """A changed configuration: all of it, or nothing and a word about why."""
+        if isinstance(outcome, reload.Refused):
+            self.config_problem = str(outcome.error)
+            log.error("the changed configuration is not used: %s", outcome.error)
+            return
+        if self.build is None:
+            return
+        try:
+            built = self.build(outcome.wanted)
+        except runtimes_errors.RuntimesError as error:
+            self.config_problem = str(error)
+            log.error("the changed configuration is not used: %s", error)  # noqa: TRY400
+            return
+        changed = {*outcome.difference.added, *outcome.difference.changed}
+        before = self.coordinator.registry.runtimes
+        kept = {
+            name: one if name in changed or name not in before else before[name]
+            for name, one in built.runtimes.items()
+        }
+        await self.coordinator.reconfigure(registry.Registry(kept, built.by_alias))
+        self.config, self.config_problem = outcome.wanted, None
+        self.for_restart = outcome.difference.sections
+        log.info("the changed configuration is in use: %s", outcome.difference)
 
     def picture(self) -> dict[str, Any]:
         """What /status shows beside the queue."""
@@ -78,6 +119,8 @@ class Gateway:
             "config": {
                 "files": [path.name for path in self.config.files],
                 "built_in": not self.config.files,
+                "problem": self.config_problem,
+                "changed_for_the_next_start": list(self.for_restart),
             },
         }
 
@@ -113,7 +156,11 @@ def limits(
     )
 
 
-async def run(settings: config.Config, announce: Callable[[Gateway], None]) -> None:
+async def run(
+    settings: config.Config,
+    announce: Callable[[Gateway], None],
+    reloader: reload.Reloader | None = None,
+) -> None:
     """Serve until SIGTERM, SIGINT or `/admin/shutdown`; `announce` is called once it answers.
 
     Raises a `GatewayError`, with nothing started, where the configuration or the state cannot be used.
@@ -122,7 +169,7 @@ async def run(settings: config.Config, announce: Callable[[Gateway], None]) -> N
     with serve.bind(settings.server) as listening:
         try:
             async with opened(settings, serve.port_of(listening)) as (gateway, routes):
-                await _serve(gateway, routes, listening, announce)
+                await _serve(gateway, routes, listening, announce, reloader)
         except runtimes_errors.RuntimesError as error:
             raise ConfigError([Problem(str(error))]) from None
         except (errors.OwnedElsewhere, refusals.StateUnusable) as error:
@@ -141,9 +188,12 @@ async def opened(
         redact=redact.Redactor(settings.secrets),
     )
     machine = await to_thread.run_sync(memory.Machine.of_this_machine)
-    members = registry.build(
-        settings.runtimes, engines.all_recipes(), places, measure=machine.measure
-    )
+    recipes = engines.all_recipes()
+
+    def build(wanted: config.Config) -> registry.Registry:
+        return registry.build(wanted.runtimes, recipes, places, measure=machine.measure)
+
+    members = build(settings)
     knobs = limits(settings, await pool_bytes(settings.pool, machine))
     async with (
         store.Store.open(state_dir, knobs) as store_,
@@ -158,7 +208,7 @@ async def opened(
         ) as coordinator,
         mcp_door.McpDoor(settings, coordinator, state_dir) as mcp,
     ):
-        gateway = Gateway(settings, state_dir, port, coordinator)
+        gateway = Gateway(settings, state_dir, port, coordinator, build=build)
         mcp.url = gateway.url
         yield (
             gateway,
@@ -166,7 +216,9 @@ async def opened(
                 *operations.routes(coordinator, gateway.picture, gateway.end),
                 *openai_routes.routes(coordinator, engines_, options.ShimOptions()),
                 *mcp.routes(),
-                *discovery.routes(settings, lambda: gateway.url, members.specs),
+                *discovery.routes(
+                    settings, lambda: gateway.url, lambda: coordinator.registry.specs()
+                ),
             ],
         )
 
@@ -176,6 +228,7 @@ async def _serve(
     routes: list[BaseRoute],
     listening: socket.socket,
     announce: Callable[[Gateway], None],
+    reloader: reload.Reloader | None,
 ) -> None:
     server = gateway.config.server
     app = serve.guarded(Starlette(routes=routes), server, gateway.port)
@@ -188,7 +241,9 @@ async def _serve(
             )
             tasks.cancel_scope.cancel()
 
-        tasks.start_soon(_until_told, gateway)
+        tasks.start_soon(_until_told, gateway, reloader)
+        if reloader is not None:
+            tasks.start_soon(reloader.run, gateway.take)
         tasks.start_soon(_until_taken_over, gateway)
         await tasks.start(answer)
         announce(gateway)
@@ -207,12 +262,13 @@ async def _until_taken_over(gateway: Gateway) -> None:
     os._exit(TAKEN_OVER)
 
 
-async def _until_told(gateway: Gateway) -> None:
+async def _until_told(gateway: Gateway, reloader: reload.Reloader | None) -> None:
     """The first signal lets running work end; a second one cuts it off."""
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         async for number in signals:
             if number == signal.SIGHUP:
-                log.info("SIGHUP: the configuration is read at the next start")
+                if reloader is not None:
+                    reloader.ask()
             elif gateway.stop.is_set():
                 gateway.coordinator.hurry()
             else:

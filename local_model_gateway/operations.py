@@ -21,6 +21,7 @@ _STATUS = {
     errors.QueueFull: 429,
     errors.QueueTimeout: 504,
     errors.RuntimeFailed: 503,
+    errors.RuntimeRemoved: 404,
     errors.ShuttingDown: 503,
     errors.StorageUnavailable: 503,
     errors.WorkCancelled: 499,

@@ -24,5 +24,6 @@ REQUIREMENTS = {
     "dead-engine-is-no-answer": "An engine that dies in mid-stream never looks like a finished answer.",
     "unknown-model-is-404": "An unknown model is refused with the nearest names, never answered by another.",
     "drain-on-stop": "SIGTERM lets running work end, keeps stored work, and leaves no process behind.",
+    "reload-is-whole": "A changed configuration is taken as a whole or not at all; untouched runtimes stay untouched.",
     "no-orphans": "Whatever kills the gateway, the next one adopts or reaps what it left.",
 }

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from local_model_gateway import __version__, announcement, config, logs, readiness_note, redact
+from local_model_gateway import (
+    __version__,
+    announcement,
+    config,
+    logs,
+    readiness_note,
+    redact,
+    reload,
+)
 from local_model_gateway.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -26,15 +34,24 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace, terminal: Terminal) -> int:
-    settings = config.load(Path(given.config) if given.config else None, os.environ)
+    file = Path(given.config) if given.config else None
+    settings = config.load(file, os.environ)
+    # What is on the disk, before what this command line changes.
+    reloader = reload.Reloader(settings, file, os.environ)
     if given.port is not None:
         server = settings.server.model_copy(update={"port": given.port})
         settings = settings.model_copy(update={"server": server})
-    serve(settings, terminal, quiet=given.quiet)
+    serve(settings, terminal, quiet=given.quiet, reloader=reloader)
     return 0
 
 
-def serve(settings: config.Config, terminal: Terminal, *, quiet: bool = False) -> None:
+def serve(
+    settings: config.Config,
+    terminal: Terminal,
+    *,
+    quiet: bool = False,
+    reloader: "reload.Reloader | None" = None,
+) -> None:
     """Serve until a signal or `lmg down`; leaves a note of its address while it does."""
     # Late: the whole gateway is behind it, and a broken configuration should say so at once.
     from local_model_gateway import app
@@ -59,7 +76,7 @@ def serve(settings: config.Config, terminal: Terminal, *, quiet: bool = False) -
         file=state_dir / "logs" / "gateway.log",
     ):
         try:
-            anyio.run(app.run, settings, announce)
+            anyio.run(app.run, settings, announce, reloader)
         finally:
             readiness_note.send("STOPPING=1")
             announcement.remove(state_dir)

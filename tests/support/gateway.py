@@ -83,16 +83,7 @@ class Gateway:
     async def spawn(self, **env: str) -> None:
         """Start only."""
         self.starts += 1
-        config = {
-            "version": 1,
-            "server": {"port": self.port},
-            "state_dir": str(self.folder / "state"),
-            "pool": {"memory": "8GiB"},
-            **self.config,
-        }
-        path = self.folder / "config.yaml"
-        path.write_text(yaml.safe_dump(config))
-        path.chmod(0o600)
+        path = self.write(self.config)
         with (self.folder / "gateway.log").open("ab") as log:
             self.process = await anyio.open_process(
                 [sys.executable, "-m", "local_model_gateway", "start", "--config", str(path)],
@@ -103,6 +94,20 @@ class Gateway:
                 env={**os.environ, "HOME": str(self.folder), **self.env, **env},
                 start_new_session=True,
             )
+
+    def write(self, config: dict[str, Any]) -> Path:
+        """Put a configuration where the gateway reads it, as editors do: whole, by renaming."""
+        whole = {
+            "version": 1,
+            "server": {"port": self.port},
+            "state_dir": str(self.folder / "state"),
+            "pool": {"memory": "8GiB"},
+            **config,
+        }
+        path, fresh = self.folder / "config.yaml", self.folder / "config.new"
+        fresh.write_text(yaml.safe_dump(whole))
+        fresh.chmod(0o600)
+        return fresh.replace(path)
 
     async def ready(self) -> None:
         """Wait until it has looked at everything that an earlier one left."""
