@@ -103,7 +103,7 @@ def _anyone_may_write(place: str) -> bool:
         mode = Path(place).stat().st_mode
     except OSError:
         return False
-    return bool(mode & 0o002) and not mode & 0o1000
+    return bool(mode & 0o002)  # sticky or not: a name that is free there is anybody's to take
 
 
 def environment(extra: Mapping[str, str], nonce: str) -> dict[str, str]:

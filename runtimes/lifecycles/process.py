@@ -58,6 +58,7 @@ class ProcessLifecycle:
         if child is not None and await self._is_ours_and_well(child):
             log.info("adopted the engine of %s, pid %d", self._spec.name, known.pid)
             self._child = child
+            await self._touch()
             await self._sample()
             return self._running(known)
         await process.Child(known, None).stop(ABORT_GRACE_S)

@@ -104,6 +104,23 @@ async def test_a_program_in_the_working_directory_is_never_found(
     assert error.exit.failure_class is base.FailureClass.NOT_INSTALLED
 
 
+async def test_a_program_where_anybody_may_put_one_is_never_found(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = shop.folder / "anybodys"
+    place.mkdir()
+    (place / "llama-server").write_text("#!/bin/sh\nexit 0\n")
+    (place / "llama-server").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{place}:{os.environ['PATH']}")
+    for mode in (0o777, 0o1777):
+        place.chmod(mode)
+        error = await failure(shop, section={"cmd": ["llama-server"]})
+        assert error.exit.failure_class is base.FailureClass.NOT_INSTALLED
+    place.chmod(0o755)
+    error = await failure(shop, section={"cmd": ["llama-server"]})
+    assert error.exit.exit_code == 0
+
+
 async def test_a_load_without_progress_is_given_up(shop: Workshop) -> None:
     error = await failure(shop, load_hang=True, section={"load_timeout": 0.5})
     assert error.exit.failure_class is base.FailureClass.LOAD_STALLED
