@@ -68,6 +68,15 @@ async def test_a_tool_that_a_running_server_announces_is_found_at_once(
         assert "counter:get_grown" in await names(broker, "grown")
 
 
+async def test_an_announcement_of_the_older_era_is_heard_too(opened: Opened, raw: Raw) -> None:
+    async with opened({"raw": raw(tools=1)}) as broker:
+        await broker.refresh("raw")
+        raw(tools=2, announces=True)
+        await broker.call("raw:get_thing_0", {})
+        with anyio.fail_after(30):
+            await broker.changed(lambda held: "raw:get_thing_1" in held.decisions)
+
+
 async def test_a_changed_description_is_quarantined_until_it_is_approved(
     opened: Opened, raw: Raw
 ) -> None:

@@ -55,7 +55,7 @@ def answer(method: str, params: dict[str, Any]) -> dict[str, Any]:
         case "initialize":
             return {
                 "protocolVersion": "2025-11-25",
-                "capabilities": {"tools": {}},
+                "capabilities": {"tools": {"listChanged": True}},
                 "serverInfo": {"name": "raw", "version": "0"},
             }
         case "tools/list":
@@ -87,6 +87,9 @@ def main() -> None:
             reply["id"] = reply.pop("id")
             reply["jsonrpc"] = reply.pop("jsonrpc")
         print(json.dumps(reply), flush=True)
+        if message["method"] == "tools/call" and knobs().get("announces"):
+            changed = {"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}
+            print(json.dumps(changed), flush=True)
 
 
 main()
