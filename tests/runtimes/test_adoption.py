@@ -108,6 +108,16 @@ async def test_a_pid_that_is_somebody_elses_by_now_is_left_alone(shop: Workshop)
         await stranger.aclose()
 
 
+async def test_a_healthy_server_that_took_over_the_pid_is_neither_adopted_nor_ended(
+    shop: Workshop,
+) -> None:
+    async with shop.started() as up:
+        other = replace(up.record, start_ticks=up.record.start_ticks - 1, nonce="another start's")
+        with anyio.fail_after(30):
+            assert await shop.fake().lifecycle.look(other) is None
+        assert (await up.chat("still there?")).status_code == 200
+
+
 async def test_somebody_elses_server_on_the_recorded_port_is_not_adopted(shop: Workshop) -> None:
     async with (
         shop.started() as up,
