@@ -1,6 +1,7 @@
 """Fills a recipe's `${…}` with what this gateway knows; a key is only ever the name of a variable."""
 
 import string
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,8 @@ KEY_VARIABLE = "LMG_API_KEY"
 SERVER_NAME = (
     "lmg"  # short: clients put it in front of every tool name, and some cap the whole at 64
 )
+
+_APP_CONFIG = {"darwin": "~/Library/Application Support", "win32": "~/AppData/Roaming"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,8 @@ class Values:
     context_tokens: int = 32768
     name: str = SERVER_NAME
     key_env: str = KEY_VARIABLE
+    app_config: str = _APP_CONFIG.get(sys.platform, "~/.config")
+    """Where applications of this platform keep what users configure."""
 
     def mapping(self) -> dict[str, str]:
         """The names that stand in recipes."""
@@ -39,6 +44,7 @@ class Values:
             "context_tokens": str(self.context_tokens),
             "name": self.name,
             "key_env": self.key_env,
+            "app_config": self.app_config,
         }
 
 

@@ -6,7 +6,7 @@ from recipes import loader, render
 from recipes.front_matter import Kind
 
 FOLDER = Path(__file__).parent / "golden"
-VALUES = render.Values("http://127.0.0.1:8787", "qwen3-32b")
+VALUES = render.Values("http://127.0.0.1:8787", "qwen3-32b", app_config="~/.config")
 
 
 def text(rendered: render.Rendered) -> str:
