@@ -231,7 +231,9 @@ async def _serve(
     reloader: reload.Reloader | None,
 ) -> None:
     server = gateway.config.server
-    app = serve.guarded(Starlette(routes=routes), server, gateway.port)
+    inner = Starlette(routes=routes)
+    inner.router.redirect_slashes = False  # one path is one route; another is a 404 like any other
+    app = serve.guarded(inner, server, gateway.port)
     silent = anyio.Event()
     async with anyio.create_task_group() as tasks:
 

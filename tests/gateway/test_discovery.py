@@ -16,6 +16,7 @@ OAUTH = (
     "/nowhere",
     "/v1/nowhere",
     "/mcp/nowhere",
+    "/health/",
 )
 
 
