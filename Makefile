@@ -17,7 +17,7 @@ INSTALL = .venv/bin/python -m pip install --quiet --disable-pip-version-check
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help up test test-everyday test-slow test-engines check format docs bench lock clean
+.PHONY: help up test test-everyday test-slow test-engines test-properties check format docs bench bench-proxy bench-mcp bench-broker lock clean
 
 help: ## What there is to do
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -82,6 +82,18 @@ docs: .venv/.dev ## Write the generated pages again
 
 bench: .venv/.dev ## Which benchmarks there are; each is one command
 	@$(RUN) benchmarks
+
+bench-proxy: .venv/.dev ## What the gateway adds to a request, beside going direct and through nginx
+	$(RUN) benchmarks.proxy
+
+bench-mcp: .venv/.dev ## What a call over MCP costs, beside a bare route
+	$(RUN) benchmarks.mcp
+
+bench-broker: .venv/.dev ## What searching ten thousand tools costs
+	$(RUN) benchmarks.broker
+
+test-properties: .venv/.dev ## The decision under random traffic, as long as CI does it, and its mutants
+	LMG_EXAMPLES=2000 $(RUN) pytest tests/coordinator/plan
 
 lock: ## Resolve the dependencies again (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --extra embedded -o requirements/runtime.txt

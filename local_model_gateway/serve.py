@@ -33,7 +33,9 @@ def bind(server: config.Server) -> socket.socket:
     if danger := exposure.danger(server.host, server.keys.values()):
         raise BindRefused(danger)
     family = socket.AF_INET6 if ":" in server.host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
+    # By its number: asyncio switches Nagle's algorithm off only where the protocol is named, and
+    # with it on every answer on a kept connection waited 40 ms for a delayed acknowledgement.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.setblocking(False)
