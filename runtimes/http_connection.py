@@ -83,6 +83,7 @@ class Connection(asyncio.Protocol):
             self._paused = True
             self._transport.pause_reading()
         _wake(self._reader)
+        _wake(self._writer)
 
     def eof_received(self) -> bool:
         """Half a connection is of no use: let it close."""
@@ -110,24 +111,32 @@ class Connection(asyncio.Protocol):
 
     # ---- what the relay calls ------------------------------------------------------------------
 
-    async def send(self, data: bytes) -> bool:
-        """Whether all of it went out to an engine that was still there."""
+    async def send(self, data: bytes, patience_s: float) -> bool:
+        """Whether it went out to an engine that was still there; raises TimeoutError for one that takes nothing in.
+
+        Returns early when an answer arrives meanwhile; the rest goes on going out.
+        """
         if self.ended is not None:
             return False
         self._transport.write(data)
-        if self._writer is not None:
-            await self._writer
+        if self._writer is not None and not self._parts:
+            await self._wait_for(self._writer, patience_s)
         return self.ended is None
+
+    async def _wait_for(self, waiting: "asyncio.Future[None]", patience_s: float) -> None:
+        expiry = self._loop.call_later(patience_s, _expire, waiting)
+        try:
+            await waiting
+        finally:
+            expiry.cancel()
 
     async def receive(self, patience_s: float) -> bytes:
         """What has arrived, `b""` at the end; raises TimeoutError after so long a silence."""
         if not self._parts and self.ended is None:
-            self._reader = waiting = self._loop.create_future()
-            expiry = self._loop.call_later(patience_s, _expire, waiting)
+            self._reader = self._loop.create_future()
             try:
-                await waiting
+                await self._wait_for(self._reader, patience_s)
             finally:
-                expiry.cancel()
                 self._reader = None
         parts, self._parts, self._size = self._parts, [], 0
         if self._paused:
@@ -135,9 +144,15 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
+    def answered(self) -> bool:
+        """Whether something has arrived that nobody has taken yet."""
+        return bool(self._parts)
+
     def unusable(self) -> bool:
-        """Whether the other side has closed, or said something unasked, since the last answer."""
-        return self.ended is not None or bool(self._parts) or bool(self._poll.poll(0))
+        """Whether the other side has closed, or said something unasked, or not taken all of the last request."""
+        if self.ended is not None or self._parts or self._transport.get_write_buffer_size():
+            return True
+        return bool(self._poll.poll(0))
 
     def closed_in_silence(self) -> bool:
         """Whether the other side has closed without a byte of an answer to what we sent."""

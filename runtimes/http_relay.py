@@ -211,19 +211,23 @@ class Exchange:
         connection = await self._relay.take(self._base_url, self._target)
         if await self._send_on(connection):
             return connection
-        # An idle connection that the engine had closed by the time we wrote to it: it took nothing in.
-        connection = await self._relay.connect(self._target)
-        if await self._send_on(connection):
-            return connection
+        if not connection.fresh:
+            # An idle connection that the engine had closed by the time we wrote to it: it took nothing in.
+            connection = await self._relay.connect(self._target)
+            if await self._send_on(connection):
+                return connection
         raise UpstreamError("broke_before_first_byte", "it closed the connection on our request")
 
     async def _send_on(self, connection: Connection) -> bool:
-        """Whether the request went out on a connection that was open before and after."""
+        """Whether the request went out, or was answered before all of it had; the connection is closed if not."""
         sent = False
         try:
-            sent = await connection.send(self._request)
+            went = await connection.send(self._request, self._patience.between_s)
+            sent = went or connection.answered()
             if not connection.fresh and connection.closed_in_silence():
                 sent = False
+        except TimeoutError as error:
+            raise UpstreamError("stalled", "it does not take the request in") from error
         finally:
             if not sent:
                 connection.close()

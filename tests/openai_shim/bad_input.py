@@ -56,7 +56,7 @@ BODIES: dict[str, bytes] = {
     "bom": b'\xef\xbb\xbf{"model": "tiny"}',
     "utf-16": '{"model": "tiny"}'.encode("utf-16"),
     "utf-32": '{"model": "tiny"}'.encode("utf-32"),
-    "latin-1": '{"model": "caf\u00e9"}'.encode("latin-1"),
+    "latin-1": '{"model": "\u00e9tude"}'.encode("latin-1"),
     "invalid-utf-8": b'{"model": "\xff\xfe"}',
     "overlong-utf-8": b'{"model": "\xc0\xaf"}',
     "raw-newline": b'{"model": "ti\nny"}',

@@ -202,8 +202,8 @@ def test_a_folded_chat_is_what_the_engine_would_have_sent_whole() -> None:
 
     whole = folded(
         delta(None, **chunk),
-        delta("Hel", **chunk),
-        delta("lo", "stop", **chunk),
+        delta("Good", **chunk),
+        delta("bye", "stop", **chunk),
         {**delta(None), "choices": [], "usage": USAGE, "timings": {"x": 1}},
     )
 
@@ -215,7 +215,7 @@ def test_a_folded_chat_is_what_the_engine_would_have_sent_whole() -> None:
         "choices": [
             {
                 "index": 0,
-                "message": {"role": "assistant", "content": "Hello"},
+                "message": {"role": "assistant", "content": "Goodbye"},
                 "finish_reason": "stop",
                 "logprobs": None,
             }

@@ -66,6 +66,48 @@ async def test_a_request_that_may_have_been_processed_is_never_sent_again() -> N
             assert len(engine.requests) == 2
 
 
+async def test_a_new_connection_that_breaks_is_not_tried_again() -> None:
+    async def script(talk: scripted.Talk) -> None:
+        await talk.stream.receive()
+        await talk.stream.aclose()
+
+    with anyio.fail_after(20):
+        async with scripted.engine(script) as engine, http_relay.Relay() as relay:
+            with pytest.raises(http_relay.UpstreamError) as caught:
+                await _whole(relay, engine.base_url, b"x" * 20_000_000)
+
+            assert caught.value.kind == "broke_before_first_byte"
+            assert engine.connections == 1
+
+
+async def test_an_answer_before_the_request_has_gone_out_is_still_an_answer() -> None:
+    async def script(talk: scripted.Talk) -> None:
+        await talk.stream.receive()
+        await talk.say(b"HTTP/1.1 413 Too Large\r\ncontent-length: 2\r\n\r\nno")
+        await anyio.sleep_forever()  # and the rest is never read
+
+    with anyio.fail_after(20):
+        async with (
+            scripted.engine(script) as engine,
+            http_relay.Relay() as relay,
+            relay.post(engine.base_url, "/v1/x", b"x" * 20_000_000) as exchange,
+        ):
+            assert exchange.status == 413
+            assert await exchange.read_all(100) == b"no"
+
+
+async def test_an_engine_that_takes_nothing_in_is_given_up() -> None:
+    async def script(talk: scripted.Talk) -> None:
+        await anyio.sleep_forever()
+
+    with anyio.fail_after(20):
+        async with scripted.engine(script) as engine, http_relay.Relay(IMPATIENT) as relay:
+            with pytest.raises(http_relay.UpstreamError) as caught:
+                await _whole(relay, engine.base_url, b"x" * 20_000_000)
+
+    assert caught.value.kind == "stalled"
+
+
 async def test_leaving_before_the_end_hangs_up_on_the_engine() -> None:
     hung_up = anyio.Event()
 
