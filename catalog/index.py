@@ -11,7 +11,7 @@ from rapidfuzz import fuzz, process
 from catalog import lexicon, postings, reading, text
 
 CANDIDATES = 200
-CARRIED = 1_000
+CARRIED = 600
 COMMON_SHARE = 25
 COMMON_LEAST = 200
 RERANKED = 40
@@ -91,31 +91,52 @@ class Index:
         so from there on only the best so far are carried along.
         """
         scores: dict[int, float] = {}
-        held = self._postings
         common = max(COMMON_LEAST, len(self) // COMMON_SHARE)
+        closed = False
         for group in sorted(groups, key=lambda group: -group.mass):
-            number, weight = group.terms[0]
-            weight *= group.weight
-            impacts = map(weight.__mul__, held.impacts[number])
-            answered = dict(zip(held.tools[number], impacts, strict=True))
-            for number, weight in group.terms[1:]:
-                weight *= group.weight
-                known = answered.get
-                for tool, impact in zip(held.tools[number], held.impacts[number], strict=True):
-                    score = weight * impact
-                    if score > known(tool, 0.0):
-                        answered[tool] = score
-            if not scores:
-                scores = answered
-                continue
-            if len(answered) > common and len(scores) > CARRIED:
-                best = heapq.nlargest(CARRIED, scores, key=scores.__getitem__)
-                scores = {tool: scores[tool] + answered.get(tool, 0.0) for tool in best}
-                continue
-            get = scores.get
-            for tool, score in answered.items():
-                scores[tool] = get(tool, 0.0) + score
+            if not closed and len(scores) > CARRIED:
+                shared = max(len(self._postings.tools[number]) for number, _ in group.terms)
+                closed = shared > common
+                if closed:
+                    best = heapq.nlargest(CARRIED, scores, key=scores.__getitem__)
+                    scores = {tool: scores[tool] for tool in best}
+            if closed:
+                self._add_to(scores, group)
+            elif scores:
+                get = scores.get
+                for tool, score in self._answered(group).items():
+                    scores[tool] = get(tool, 0.0) + score
+            else:
+                scores = self._answered(group)
         return scores
+
+    def _answered(self, group: reading.Group) -> dict[int, float]:
+        """Every tool that answers the group, by the best of its terms."""
+        held = self._postings
+        number, weight = group.terms[0]
+        impacts = map((weight * group.weight).__mul__, held.impacts[number])
+        answered = dict(zip(held.tools[number], impacts, strict=True))
+        for number, weight in group.terms[1:]:
+            weight *= group.weight
+            known = answered.get
+            for tool, impact in zip(held.tools[number], held.impacts[number], strict=True):
+                score = weight * impact
+                if score > known(tool, 0.0):
+                    answered[tool] = score
+        return answered
+
+    def _add_to(self, scores: dict[int, float], group: reading.Group) -> None:
+        """The same for the tools that are carried along only."""
+        held = self._postings
+        best: dict[int, float] = {}
+        for number, weight in group.terms:
+            impacts = dict(zip(held.tools[number], held.impacts[number], strict=True))
+            for tool in scores.keys() & impacts.keys():
+                score = weight * group.weight * impacts[tool]
+                if score > best.get(tool, 0.0):
+                    best[tool] = score
+        for tool, score in best.items():
+            scores[tool] += score
 
     def _covered(
         self, question: reading.Question, best: Sequence[int], scores: dict[int, float]
