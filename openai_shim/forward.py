@@ -85,11 +85,12 @@ class Forward:
         caller = identity.caller(scope)
         exchange = Exchange(self, scope, send, asked, caller, spec)
         if asked.respond_async:
-            exchange.body = pydantic_core.to_json(fields)
+            exchange.body = reading.finite(fields, pydantic_core.to_json(fields))
         elif stop_command.is_stop(words):
             exchange.stop = True
         else:
-            exchange.body = request_body.for_engine(spec, self.dialect.path, fields)
+            body = request_body.for_engine(spec, self.dialect.path, fields)
+            exchange.body = reading.finite(fields, body)
         return exchange
 
 

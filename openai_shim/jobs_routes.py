@@ -128,7 +128,7 @@ class Jobs:
             raise errors.InvalidRequest(
                 "`idempotency_key` must have 1 to 200 characters.", "idempotency_key"
             )
-        stored = pydantic_core.to_json(fields)
+        stored = reading.finite(fields, pydantic_core.to_json(fields))
         return work.WorkRequest(
             runtime=spec.name,
             alias=asked.model,
