@@ -77,13 +77,17 @@ class ScriptedLifecycle:
         return self.used
 
 
+@dataclass
 class FreeMemory:
-    """A machine whose memory is always all there."""
+    """A machine whose memory is always all there, unless a test says otherwise."""
+
+    free_bytes: int | None = None
+    missing_bytes: int = 0
 
     async def free(self) -> int | None:
-        return None
+        return self.free_bytes
 
     async def settle(
         self, expected_bytes: int | None, free_before: int | None, cap_s: float
     ) -> int:
-        return 0
+        return self.missing_bytes

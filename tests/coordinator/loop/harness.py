@@ -48,6 +48,7 @@ class Bench:
     lifecycles: dict[str, ScriptedLifecycle]
     engine: Engine
     log: list[str]
+    memory: FreeMemory
     group: anyio.abc.TaskGroup
 
     def request(self, runtime: str, **more: object) -> work.WorkRequest:
@@ -132,18 +133,18 @@ async def bench(
         settle_cap_s=1.0,
         **limits,  # type: ignore[arg-type]  # a test's shorthand
     )
-    engine = Engine()
+    engine, memory = Engine(), FreeMemory()
     members = registry.Registry(
         {one.name: registry.Managed(one, lifecycles[one.name]) for one in specs},
         {alias: one.name for one in specs for alias in one.aliases},
     )
     async with (
         store.Store.open(path, options) as store_,
-        loop.Coordinator.open(members, store_, engine, FreeMemory(), options) as coordinator,
+        loop.Coordinator.open(members, store_, engine, memory, options) as coordinator,
         anyio.create_task_group() as group,
     ):
         engine.poke = lambda: coordinator.tell(messages.Do(lambda: None))
-        made = Bench(coordinator, lifecycles, engine, log, group)
+        made = Bench(coordinator, lifecycles, engine, log, memory, group)
         await made.until(lambda: coordinator.ready)
         yield made
         group.cancel_scope.cancel()

@@ -348,3 +348,34 @@ async def test_strict_first_come_first_served_never_overtakes(tmp_path: Path) ->
         first.release.set()
         await other.has(other.granted)
         assert not late.granted.is_set()
+
+
+async def test_memory_that_did_not_come_back_blocks_what_would_not_fit(tmp_path: Path) -> None:
+    async with bench(
+        tmp_path, spec("a", 60 << 30), spec("b", 60 << 30), pool_bytes=80 << 30
+    ) as here:
+        first = here.hold(here.request("a"))
+        await first.has(first.granted)
+        here.memory.missing_bytes, here.memory.free_bytes = 49 << 30, 31 << 30
+        first.release.set()
+        blocked = here.hold(here.request("b"))
+        await blocked.has(blocked.done)
+        assert isinstance(blocked.error, errors.RuntimeFailed)
+        assert blocked.error.failure_class == "oom"
+        assert "49.0 GiB of an earlier engine's memory is not back" in blocked.error.log_tail[0]
+        assert "31.0 GiB is free, 60.0 GiB is needed" in blocked.error.log_tail[0]
+        assert not here.lifecycles["b"].starts
+
+
+async def test_memory_that_did_not_come_back_lets_through_what_fits_all_the_same(
+    tmp_path: Path,
+) -> None:
+    async with bench(
+        tmp_path, spec("a", 60 << 30), spec("b", 60 << 30), pool_bytes=80 << 30
+    ) as here:
+        first = here.hold(here.request("a"))
+        await first.has(first.granted)
+        here.memory.missing_bytes, here.memory.free_bytes = 9 << 30, 71 << 30
+        first.release.set()
+        other = here.hold(here.request("b"))
+        await other.has(other.granted)
