@@ -217,7 +217,7 @@ async def test_a_missing_last_line_is_put_back(tmp_path: Path) -> None:
             assert said == Said(200, answers.text("bad", "[[nodone]] [[tokens:3]]", 3), done=True)
 
 
-async def test_who_waits_for_a_slot_of_an_engine_that_dies_is_answered_by_its_next_life(
+async def test_who_waits_for_a_slot_of_an_engine_that_dies_is_answered_or_told(
     tmp_path: Path,
 ) -> None:
     async with pair(tmp_path) as here:
@@ -233,8 +233,10 @@ async def test_who_waits_for_a_slot_of_an_engine_that_dies_is_answered_by_its_ne
                 )
                 await begun(here)
                 group.start_soon(wait)
+        # Its next life answers; or it was granted the slot in the moment before the death was seen.
         assert said[0].text == answers.text("bad", "second", 8) or (
-            said[0].error is not None and said[0].error["code"] == "engine_load_failed"
+            said[0].error is not None
+            and said[0].error["code"] in ("engine_load_failed", "upstream_error")
         )
 
 
