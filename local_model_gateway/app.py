@@ -62,6 +62,8 @@ class Gateway:
     started_at: float = field(default_factory=time.time)
     stop: anyio.Event = field(default_factory=anyio.Event)
     drain_s: float = 0.0
+    tools: Callable[[], dict[str, Any] | None] = lambda: None
+    """What the broker says of itself, once it is there."""
     build: Callable[[Config], registry.Registry] | None = None
     """Makes the runtimes of another configuration."""
     config_problem: str | None = None
@@ -90,7 +92,7 @@ class Gateway:
         if self.build is None:
             return
         try:
-            built = self.build(outcome.wanted)
+            built = await to_thread.run_sync(self.build, outcome.wanted)
         except runtimes_errors.RuntimesError as error:
             self.config_problem = str(error)
             log.error("the changed configuration is not used: %s", error)  # noqa: TRY400
@@ -116,6 +118,7 @@ class Gateway:
                 "started_at": self.started_at,
                 "uptime_s": round(time.time() - self.started_at, 1),
             },
+            "broker": self.tools(),
             "config": {
                 "files": [path.name for path in self.config.files],
                 "built_in": not self.config.files,
@@ -193,7 +196,7 @@ async def opened(
     def build(wanted: config.Config) -> registry.Registry:
         return registry.build(wanted.runtimes, recipes, places, measure=machine.measure)
 
-    members = build(settings)
+    members = await to_thread.run_sync(build, settings)  # it reads the heads of model files
     knobs = limits(settings, await pool_bytes(settings.pool, machine))
     async with (
         store.Store.open(state_dir, knobs) as store_,
@@ -208,7 +211,7 @@ async def opened(
         ) as coordinator,
         mcp_door.McpDoor(settings, coordinator, state_dir) as mcp,
     ):
-        gateway = Gateway(settings, state_dir, port, coordinator, build=build)
+        gateway = Gateway(settings, state_dir, port, coordinator, tools=mcp.tools, build=build)
         mcp.url = gateway.url
         yield (
             gateway,

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import pydantic
 from pydantic import Field, SecretStr
 
-from broker.settings import BrokerSettings, ServerSettings
+from broker.settings import BrokerSettings, ServerName, ServerSettings
 from local_model_gateway import (
     config_problems,
     config_reader,
@@ -116,7 +116,7 @@ class Config(Section):
     pool: Pool = Pool()
     runtimes: dict[str, RuntimeSettings] = Field(default_factory=dict)
     """Name → engine. The name is also what clients ask for."""
-    mcp_servers: dict[str, ServerSettings] = Field(default_factory=dict)
+    mcp_servers: dict[ServerName, ServerSettings] = Field(default_factory=dict)
     """Name → downstream MCP server, started only when one of its tools is called."""
     broker: BrokerSettings = BrokerSettings()
     history: Duration = 7 * 86400.0

@@ -63,6 +63,10 @@ class McpDoor:
         self._tasks.cancel_scope.cancel()
         return await self._tasks.__aexit__(kind, error, trace)
 
+    def tools(self) -> dict[str, Any] | None:
+        """What /status shows of the broker; None until it is loaded."""
+        return None if self._surface is None else self.broker.status()
+
     def routes(self) -> list[BaseRoute]:
         """One door for every method; the server behind it knows which it takes."""
         return [Route("/mcp", self, methods=None)]

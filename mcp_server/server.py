@@ -100,7 +100,7 @@ def build(
     )
 
     def tool_servers() -> Mapping[str, int] | None:
-        return None if broker is None else {"servers": len(broker.servers)}
+        return None if broker is None else broker.counts()
 
     GatewayTools(coordinator, info, Confirmations(key), tool_servers).register(server)
     JobTools(coordinator).register(server)
