@@ -171,7 +171,7 @@ def _runtime(resident: Resident, keeper: Keeper, lessons: Lessons) -> RuntimeLin
         slots=spec.max_concurrency,
         running=len(resident.leases),
         queued=sum(e.item.runtime == spec.name for e in keeper.ledger.line.entries()),
-        context_tokens=spec.context_tokens,
+        context_tokens=_context(resident),
         footprint_bytes=resident.footprint_bytes,
         pinned=spec.pinned,
         notice=spec.notice,
@@ -191,6 +191,12 @@ def _runtime(resident: Resident, keeper: Keeper, lessons: Lessons) -> RuntimeLin
         },
         capabilities=tuple(sorted(spec.capabilities)),
     )
+
+
+def _context(resident: Resident) -> int | None:
+    """What the engine itself says comes before what it was told."""
+    said = None if resident.running is None else resident.running.context_tokens
+    return said or resident.spec.context_tokens
 
 
 def _running(entry: Entry) -> forecast.Running:

@@ -71,6 +71,8 @@ class Running:
     process: ProcessRecord | None
     headers: Mapping[str, str] = field(default_factory=dict)
     """What the engine itself wants on each request (its own key); never the client's."""
+    context_tokens: int | None = None
+    """What the engine itself says that it was started with; None where it does not say."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,8 @@ class Health:
     reason: str = ""
     answered: bool = True
     """False when there was no HTTP answer at all: not listening, or deaf."""
+    context_tokens: int | None = None
+    """The context that it reports for the model."""
     wrong_model: bool = False
     """It is healthy, but it is not what was asked for; waiting will not change that."""
 
@@ -76,10 +78,21 @@ def _has_model(listed: httpx2.Response, model: str) -> Health:
         return Health(False, f"the model list says {listed.status_code}")
     found = [str(name) for row in rows for name in (dig(row, "id"), *(dig(row, "aliases") or []))]
     if model in found:
-        return Health(True)
+        return Health(True, context_tokens=_context(rows, model))
     return Health(
         False, f"it serves {', '.join(found[:5]) or 'nothing'}, not {model}", wrong_model=True
     )
+
+
+def _context(rows: list[Any], model: str) -> int | None:
+    """vLLM, SGLang and MAX say `max_model_len`, llama.cpp `meta.n_ctx`."""
+    for row in rows:
+        if model == dig(row, "id") or model in (dig(row, "aliases") or []):
+            for path in ("max_model_len", "meta.n_ctx"):
+                size = dig(row, path)
+                if isinstance(size, int) and not isinstance(size, bool) and size > 0:
+                    return size
+    return None
 
 
 def _json(answer: httpx2.Response) -> Any:  # Any: what an engine says

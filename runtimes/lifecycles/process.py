@@ -48,6 +48,7 @@ class ProcessLifecycle:
         self._log = engine_log.EngineLog(places.logs / f"{spec.name}.log", recipe, places.redact)
         self._child: process.Child | None = None
         self._used: int | None = None
+        self._context: int | None = None
         self._resident: int | None = None
 
     async def look(self, known: base.ProcessRecord | None) -> base.Running | None:
@@ -163,13 +164,11 @@ class ProcessLifecycle:
             seen = await self._healthy(running, self._spec.upstream_model)
             wrong_since = (wrong_since or time.monotonic()) if seen.wrong_model else None
             if seen.ready or (wrong_since and time.monotonic() - wrong_since > WRONG_MODEL_S):
-                return await self._judged(child, running, seen)
+                return await self._judged(child, seen)
             await anyio.sleep(pace)
             pace = min(pace * 1.5, SLOWEST_LOOK_S)
 
-    async def _judged(
-        self, child: process.Child, running: base.Running, seen: health.Health
-    ) -> Outcome:
+    async def _judged(self, child: process.Child, seen: health.Health) -> Outcome:
         if await child.owns_port() is False:
             return self._port_taken(child.record.port)
         if not seen.ready:
@@ -177,7 +176,7 @@ class ProcessLifecycle:
         await self._sample()
         await self._touch()
         await self._log.read()
-        return running
+        return self._running(child.record)
 
     def _stalled(self) -> launch.Unstartable:
         return launch.Unstartable(
@@ -253,16 +252,20 @@ class ProcessLifecycle:
         self, running: base.Running, model: str | None, timeout_s: float | None = None
     ) -> health.Health:
         timeout_s = LOOK_TIMEOUT_S if timeout_s is None else timeout_s
-        return await health.look(
+        seen = await health.look(
             running.base_url, running.headers, self._recipe.ready, model, timeout_s
         )
+        self._context = seen.context_tokens or self._context
+        return seen
 
     def _running(self, record: base.ProcessRecord) -> base.Running:
         headers = {
             name: launch.fill(value, {"key": record.nonce})
             for name, value in self._recipe.headers.items()
         }
-        return base.Running(f"http://127.0.0.1:{record.port}", record, headers)
+        return base.Running(
+            f"http://127.0.0.1:{record.port}", record, headers, context_tokens=self._context
+        )
 
     async def _sample(self) -> None:
         if self._child is not None:

@@ -13,7 +13,8 @@ from tests.support.gateway import fake, gateway
 
 
 async def test_a_chat_runs_through_every_layer(tmp_path: Path) -> None:
-    async with gateway({"runtimes": {"a": fake("a", tmp_path)}}, tmp_path) as here:
+    runtime = fake("a", tmp_path, context=12345)
+    async with gateway({"runtimes": {"a": runtime}}, tmp_path) as here:
         await here.start()
         async with here.client() as client:
             models = (await client.get("/v1/models")).json()
@@ -31,6 +32,7 @@ async def test_a_chat_runs_through_every_layer(tmp_path: Path) -> None:
             assert "data: [DONE]" in lines
             status = (await client.get("/status")).json()
             assert status["runtimes"][0]["state"] == "ready"
+            assert status["runtimes"][0]["context_tokens"] == 12345  # as the engine says
             with anyio.fail_after(10):  # interactive rows are written behind the answer
                 while (await client.get("/status")).json()["finished_today"].get(
                     "succeeded", 0
