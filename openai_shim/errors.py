@@ -196,6 +196,7 @@ _STATUSES: Mapping[type[coordinator_errors.CoordinatorError], tuple[int, bool]] 
     coordinator_errors.RunTimeout: (504, False),
     coordinator_errors.RuntimeFailed: (503, False),
     coordinator_errors.RuntimeRemoved: (404, False),
+    coordinator_errors.RuntimeRemoved: (404, False),
     coordinator_errors.ShuttingDown: (503, True),
     coordinator_errors.StorageUnavailable: (503, False),
     coordinator_errors.WorkCancelled: (499, False),

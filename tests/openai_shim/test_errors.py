@@ -29,6 +29,7 @@ TABLE: list[tuple[Exception, int, str, str | None, str | None]] = [
         "8",
         "false",
     ),
+    (coordinator_errors.RuntimeRemoved("a"), 404, "model_not_found", None, "false"),
     (coordinator_errors.ShuttingDown(5), 503, "shutting_down", "5", None),
     (coordinator_errors.StorageUnavailable("full"), 503, "storage_unavailable", None, "false"),
     (coordinator_errors.WorkCancelled("work_1", "its owner"), 499, "cancelled", None, "false"),
