@@ -102,13 +102,6 @@ def note(scope: Scope, told: errors.ErrorAnswer) -> errors.ErrorAnswer:
     return told
 
 
-def _tokens_per_s(told: event_stream.Telemetry, output: int, ms: int) -> float | None:
-    """What the engine says, else what the clock says of the tokens after the first."""
-    if told.decode_tokens_per_s is not None:
-        return round(told.decode_tokens_per_s, 1)
-    return round(1000 * (output - 1) / ms, 1) if output > 1 and ms > 0 else None
-
-
 @dataclass(slots=True)
 class Exchange:
     """One request on its way through the queue."""
@@ -231,6 +224,8 @@ class Exchange:
         self.held, self.granted = held, False
         await held.granted()
         self.granted = True
+        if held.spec is not self.spec:
+            self._fit(held.spec)
         line = (self.scope.get("state") or {}).get("log")
         if line is not None:
             line.set(
@@ -240,6 +235,13 @@ class Exchange:
                 queue_ms=held.queue_ms,
                 load_ms=held.load_ms,
             )
+
+    def _fit(self, spec: base.RuntimeSpec) -> None:
+        """The configuration was changed while this waited: the engine may know the model by another name."""
+        if spec != self.spec:
+            fields = reading.parse(self.body)
+            self.body = request_body.for_engine(spec, self.route.dialect.path, fields)
+        self.spec = spec
 
     def _finish(
         self,
@@ -256,7 +258,7 @@ class Exchange:
         line = (self.scope.get("state") or {}).get("log")
         if line is not None:
             line.set(ttft_ms=first_token_ms, tokens=output)
-            line.set(tokens_per_s=_tokens_per_s(told, output, took_ms - (first_token_ms or 0)))
+            line.set(tokens_per_s=told.tokens_per_s(output, took_ms - (first_token_ms or 0)))
 
     async def _stop(self) -> None:
         """A stop phrase: this client's other work ends, and we answer ourselves."""

@@ -38,6 +38,12 @@ class Telemetry:
     pieces: int = 0
     """Events that carried a part of the answer: about the tokens so far."""
 
+    def tokens_per_s(self, tokens: int, ms: int) -> float | None:
+        """What the engine says, else what the clock says of the tokens after the first."""
+        if self.decode_tokens_per_s is not None:
+            return round(self.decode_tokens_per_s, 1)
+        return round(1000 * (tokens - 1) / ms, 1) if tokens > 1 and ms > 0 else None
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
