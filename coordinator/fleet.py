@@ -62,7 +62,8 @@ class Fleet:
         """Begin a load; all that had to go first is gone and settled."""
         resident.starting_since, resident.ready_since = anyio.current_time(), None
         resident.progress = base.LoadProgress("starting")
-        resident.tasks = anyio.CancelScope()
+        resident.tasks, resident.watched = anyio.CancelScope(), anyio.Event()
+        resident.watched.set()  # nobody watches yet
         self.move(resident, Event.START, "start")
         failpoints.reach("runtime_starting")
         self._spawn(
@@ -206,7 +207,7 @@ class Fleet:
         )
 
     def _watch(self, resident: Resident) -> None:
-        resident.tasks = anyio.CancelScope()
+        resident.tasks, resident.watched = anyio.CancelScope(), anyio.Event()
         self._spawn(
             self._tasks.watch, resident, lambda exit_: self._tell(messages.Died(resident, exit_))
         )

@@ -64,6 +64,8 @@ class Resident:
     """Why it drains: who needs its place."""
     free_before_load: int | None = None
     recorded: base.ProcessRecord | None = None
+    watched: anyio.Event = field(default_factory=anyio.Event)
+    """Set when the watch of the engine has ended."""
     tasks: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     """Around the load or the watch that runs now."""
 
@@ -153,11 +155,18 @@ class Tasks:
 
     async def watch(self, resident: Resident, died: Callable[[base.Exit], None]) -> None:
         """Wait for a ready engine to end by itself."""
-        with resident.tasks:
-            died(await resident.lifecycle.died())
+        try:
+            with resident.tasks:
+                exit_ = await resident.lifecycle.died()
+                if not resident.tasks.cancel_called:
+                    died(exit_)
+        finally:
+            resident.watched.set()
 
     async def unload(self, resident: Resident, gone: Callable[[], None]) -> None:
         """Stop a ready or draining engine, whatever it takes."""
+        # A watch that saw a death is still clearing up after it; what it clears must not be the next engine.
+        await resident.watched.wait()
         await resident.lifecycle.stop()
         gone()
 

@@ -5,6 +5,7 @@ here for the second that it takes, and never sees a 404 that would make its clie
 """
 
 import dataclasses
+import gc
 import importlib
 import logging
 from pathlib import Path
@@ -31,6 +32,13 @@ UNAVAILABLE = answers.Refusal(
     "The MCP server could not start; the gateway's log says why, and it is tried again.",
     [(b"retry-after", b"5")],
 )
+
+
+def _spare_the_collector() -> None:
+    """All that is loaded now stays: full collections over it were pauses of up to 80 ms under load."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 50, 1000)
 
 
 class McpDoor:
@@ -111,4 +119,5 @@ class McpDoor:
             self._surface = Starlette(routes=surface.routes)
             async with surface.run():
                 self._loaded.set()
+                await to_thread.run_sync(_spare_the_collector)
                 await anyio.sleep_forever()

@@ -289,7 +289,8 @@ class ProcessLifecycle:
             heartbeat = self._how.heartbeat()
             if heartbeat is not None:
                 await anyio.Path(heartbeat).unlink(missing_ok=True)
-        self._child, self._used = None, None
+        if self._child is child:
+            self._child, self._used = None, None
 
 
 class _Load:

@@ -17,6 +17,7 @@ class ScriptedLifecycle:
     may_load: anyio.Event = field(default_factory=anyio.Event)
     may_stop: anyio.Event = field(default_factory=anyio.Event)
     death: anyio.Event = field(default_factory=anyio.Event)
+    may_clean_up: anyio.Event = field(default_factory=anyio.Event)
     fails_with: base.Exit | None = None
     found: base.Running | None = None
     used: int | None = None
@@ -29,6 +30,11 @@ class ScriptedLifecycle:
     def __post_init__(self) -> None:
         self.may_load.set()
         self.may_stop.set()
+        self.may_clean_up.set()
+
+    def hold_cleanup(self) -> None:
+        """After a death, `died` waits until `may_clean_up` is set, and cannot be cancelled meanwhile."""
+        self.may_clean_up = anyio.Event()
 
     def hold_load(self) -> None:
         """The next load waits until `may_load` is set."""
@@ -65,6 +71,9 @@ class ScriptedLifecycle:
     async def died(self) -> base.Exit:
         await self.death.wait()
         self.up = False
+        with anyio.CancelScope(shield=True):
+            await self.may_clean_up.wait()
+        self.log.append(f"{self.name}:cleaned up")
         return self.exit
 
     def log_tail(self, lines: int = 20) -> tuple[str, ...]:

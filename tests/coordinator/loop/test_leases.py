@@ -379,3 +379,24 @@ async def test_memory_that_did_not_come_back_lets_through_what_fits_all_the_same
         first.release.set()
         other = here.hold(here.request("b"))
         await other.has(other.granted)
+
+
+@pytest.mark.requirement("no-orphans")
+async def test_news_of_a_death_is_never_taken_for_the_next_engines(tmp_path: Path) -> None:
+    async with bench(tmp_path, spec("a")) as here:
+        here.lifecycles["a"].hold_cleanup()
+        first = here.hold(here.request("a"))
+        await first.has(first.granted)
+        here.lifecycles["a"].death.set()
+        await here.until_asleep()
+        assert first.lease is not None
+        first.lease.fail("upstream_error", "refused", engine_lost=True)
+        first.release_without_finishing()
+        await here.until(lambda: here.state("a") == "stopping")
+        second = here.hold(here.request("a"))
+        here.lifecycles["a"].may_clean_up.set()
+        await second.has(second.granted)
+        await here.until_asleep()
+        assert here.state("a") == "ready"
+        assert here.lifecycles["a"].up
+        assert here.log.index("a:cleaned up") < here.log.index("a:stop")
