@@ -31,6 +31,7 @@ def run(given: argparse.Namespace, terminal: Terminal) -> int:
             for change in changes
             if change.needed
         ],
+        "blocks": _by_hand(rendered, changes),
         "secrets": dict(rendered.recipe.front.secrets),
         "done": False,
         "not_verified": list[str](),
@@ -39,8 +40,10 @@ def run(given: argparse.Namespace, terminal: Terminal) -> int:
     pending = [one for one in pending if not _in_force(one, book.read(given.client))]
     shown = _shown(rendered, changes)
     if given.dry_run or not pending:
-        said = shown if given.dry_run else f"{rendered.recipe.front.title} is set up already"
-        terminal.result("lmg.connect/1", {**content, "done": not given.dry_run}, said)
+        # What only a person can do is never "done": nobody looked whether it was.
+        done = not given.dry_run and not all(change.kind == "manual" for change in changes)
+        said = _already(rendered, changes) if done else shown
+        terminal.result("lmg.connect/1", {**content, "done": done}, said)
         return 0
     if not given.yes:
         terminal.note(shown)
@@ -77,6 +80,16 @@ def difference(change: connections.Change) -> str:
     return "".join(line if line.endswith("\n") else line + "\n" for line in lines)
 
 
+def _by_hand(rendered: render.Rendered, changes: Sequence[connections.Change]) -> dict[str, str]:
+    """The snippets that a person has to put in place; none where we write them ourselves."""
+    return rendered.blocks if all(change.kind == "manual" for change in changes) else {}
+
+
+def _already(rendered: render.Rendered, changes: Sequence[connections.Change]) -> str:
+    manual = [f"  By hand: {change.text}" for change in changes if change.kind == "manual"]
+    return "\n".join([f"{rendered.recipe.front.title} is set up already", *manual])
+
+
 def _in_force(change: connections.Change, done: Sequence[connections.Done]) -> bool:
     return change.kind == "run" and any(one.run == list(change.run) for one in done)
 
@@ -96,6 +109,8 @@ def _shown(rendered: render.Rendered, changes: Sequence[connections.Change]) -> 
                 parts.append(difference(change) or f"  {change.text} needs no change")
             case _:
                 parts.append(f"  By hand: {change.text}")
+    for name, text in _by_hand(rendered, changes).items():
+        parts += ["", f"--- {name}", text.rstrip("\n")]
     return "\n".join(parts)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from recipes import loader
-from recipes.front_matter import CommandStep, FileStep, Kind, MergeStep
+from recipes.front_matter import CommandStep, FileStep, Kind, ManualStep, MergeStep
 from tests.cli import stub
 
 CLIENTS = loader.every(Kind.CLIENT)
@@ -15,6 +15,11 @@ CHANGING = sorted(
     name
     for name, recipe in CLIENTS.items()
     if any(isinstance(step, FileStep | MergeStep | CommandStep) for step in recipe.front.apply)
+)
+BY_HAND = sorted(
+    name
+    for name, recipe in CLIENTS.items()
+    if recipe.front.apply and all(isinstance(step, ManualStep) for step in recipe.front.apply)
 )
 LAUNCHABLE = sorted(name for name, recipe in CLIENTS.items() if recipe.front.launch)
 
@@ -160,6 +165,36 @@ async def test_without_a_person_or_yes_nothing_is_changed(tmp_path: Path) -> Non
     assert ran.code == 6
     assert "+" in ran.err
     assert not (tmp_path / ".cursor").exists()
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+async def test_a_client_that_only_a_person_can_set_up_shows_the_steps_and_the_snippet(
+    tmp_path: Path, name: str
+) -> None:
+    shell = shell_with(tmp_path)
+    async with stub.served() as gateway:
+        person = await shell.here("connect", name, "--url", gateway.url)
+        machine = await shell.here("connect", name, "--json", "--url", gateway.url)
+    assert (person.code, machine.code) == (0, 0)
+    assert "set up already" not in person.out
+    steps = [change["what"] for change in machine.json["changes"]]
+    assert len(steps) == len(CLIENTS[name].front.apply)
+    assert set(machine.json["blocks"]) == set(CLIENTS[name].blocks)
+    for shown in (*steps, *machine.json["blocks"].values()):
+        assert shown.rstrip("\n") in person.out
+    assert machine.json["done"] is False
+    assert tree(tmp_path) == {}
+
+
+async def test_what_is_left_to_a_person_is_said_again_when_connecting_again(
+    tmp_path: Path,
+) -> None:
+    shell = shell_with(tmp_path)
+    async with stub.served() as gateway:
+        await shell.here("connect", "cline", "--yes", "--url", gateway.url)
+        again = await shell.here("connect", "cline", "--yes", "--url", gateway.url)
+    assert "Cline is set up already" in again.out
+    assert "By hand: In the extension" in again.out
 
 
 async def test_an_unknown_client_is_guessed(tmp_path: Path) -> None:
