@@ -1,10 +1,11 @@
-"""What makes the system start the gateway at login: a systemd user unit, or a launchd agent."""
+"""What makes the system start the gateway at login: a systemd user unit, launchd agent, Windows task."""
 
 import plistlib
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from xml.sax.saxutils import escape
 
 from local_model_gateway import paths
 
@@ -24,6 +25,7 @@ class Service:
     """Run before the file is removed, but for the last, which runs after."""
     status: Sequence[str]
     notes: Sequence[str] = ()
+    encoding: str = "utf-8"
 
 
 def argv(config_file: Path | None) -> list[str]:
@@ -100,6 +102,78 @@ def launchd(home: Path, env: Mapping[str, str], config_file: Path | None, uid: i
         uninstall=(["launchctl", "bootout", f"gui/{uid}/{LABEL}"], []),
         status=["launchctl", "print", f"gui/{uid}/{LABEL}"],
     )
+
+
+def windows(env: Mapping[str, str], config_file: Path | None) -> Service:
+    """A task at logon of this user alone: one for everybody would need an administrator."""
+    program, *words = argv(config_file)
+    # The same interpreter without a console window.
+    program = (
+        program.removesuffix("python.exe") + "pythonw.exe"
+        if program.endswith("python.exe")
+        else program
+    )
+    user = escape("\\".join(filter(None, (env.get("USERDOMAIN"), env.get("USERNAME")))))
+    content = f"""\
+<?xml version="1.0" encoding="UTF-16"?>
+<Task version="1.2" xmlns="http://schemas.microsoft.com/windows/2004/02/mit/task">
+  <RegistrationInfo>
+    <Description>Local Model Gateway</Description>
+  </RegistrationInfo>
+  <Triggers>
+    <LogonTrigger>
+      <Enabled>true</Enabled>
+      <UserId>{user}</UserId>
+    </LogonTrigger>
+  </Triggers>
+  <Principals>
+    <Principal id="Author">
+      <UserId>{user}</UserId>
+      <LogonType>InteractiveToken</LogonType>
+      <RunLevel>LeastPrivilege</RunLevel>
+    </Principal>
+  </Principals>
+  <Settings>
+    <MultipleInstancesPolicy>IgnoreNew</MultipleInstancesPolicy>
+    <DisallowStartIfOnBatteries>false</DisallowStartIfOnBatteries>
+    <StopIfGoingOnBatteries>false</StopIfGoingOnBatteries>
+    <Hidden>true</Hidden>
+    <ExecutionTimeLimit>PT0S</ExecutionTimeLimit>
+    <RestartOnFailure>
+      <Interval>PT1M</Interval>
+      <Count>5</Count>
+    </RestartOnFailure>
+  </Settings>
+  <Actions Context="Author">
+    <Exec>
+      <Command>{escape(program)}</Command>
+      <Arguments>{escape(" ".join(map(_windows_word, words)))}</Arguments>
+    </Exec>
+  </Actions>
+</Task>
+"""
+    file = paths.config_dir(env) / f"{paths.APP}.task.xml"
+    named = ["/TN", paths.APP]
+    down = [sys.executable, "-m", "local_model_gateway", "down"]
+    return Service(
+        file=file,
+        content=content,
+        install=(
+            ["schtasks", "/Create", *named, "/XML", str(file), "/F"],
+            ["schtasks", "/Run", *named],
+        ),
+        uninstall=(
+            down + (["--config", str(config_file)] if config_file else []),
+            ["schtasks", "/Delete", *named, "/F"],
+            [],
+        ),
+        status=["schtasks", "/Query", *named],
+        encoding="utf-16",  # what schtasks reads without guessing
+    )
+
+
+def _windows_word(word: str) -> str:
+    return f'"{word}"' if " " in word else word
 
 
 def _systemd_word(word: str) -> str:

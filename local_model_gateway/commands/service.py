@@ -14,6 +14,8 @@ from local_model_gateway import config, errors, paths, service_units
 from local_model_gateway.terminal import Terminal
 
 COMMAND_S = 120.0
+PLATFORMS = ("linux", "macos", "windows")
+_OF_PYTHON = {"darwin": "macos", "win32": "windows", "linux": "linux"}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +23,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "action", nargs="?", default="status", choices=("install", "status", "uninstall")
     )
     parser.add_argument("--dry-run", action="store_true", help="only show what would be done")
+    parser.add_argument(
+        "--platform", choices=PLATFORMS, help="what another system would get; with --dry-run only"
+    )
 
 
 def run(given: argparse.Namespace, terminal: Terminal) -> int:
@@ -35,17 +40,26 @@ def run(given: argparse.Namespace, terminal: Terminal) -> int:
 
 
 def _service(given: argparse.Namespace) -> service_units.Service:
+    here = _OF_PYTHON.get(sys.platform)
+    if given.platform not in (None, here) and not (given.dry_run and given.action == "install"):
+        raise errors.RefusedByGateway("another system's service can only be shown: --dry-run")
     file = Path(given.config).absolute() if given.config else None
-    drain_s = config.load(
-        file, os.environ
-    ).server.drain  # a service must not start what does not hold
-    if sys.platform == "darwin":
-        return service_units.launchd(Path.home(), os.environ, file, os.getuid())
-    if sys.platform.startswith("linux"):
-        return service_units.systemd(Path.home(), os.environ, file, drain_s)
-    raise errors.CommandFailed(
-        "services are written for Linux and macOS; elsewhere start `lmg start` at login yourself"
-    )
+    # A service must not start what does not hold.
+    drain_s = config.load(file, os.environ).server.drain
+    match given.platform or here:
+        case "linux":
+            return service_units.systemd(Path.home(), os.environ, file, drain_s)
+        case "macos":
+            # There is none on Windows, where this can only be shown.
+            uid = os.getuid() if hasattr(os, "getuid") else 501
+            return service_units.launchd(Path.home(), os.environ, file, uid)
+        case "windows":
+            return service_units.windows(os.environ, file)
+        case _:
+            raise errors.CommandFailed(
+                "services are written for Linux, macOS and Windows; "
+                "elsewhere start `lmg start` at login yourself"
+            )
 
 
 def _install(service: service_units.Service, dry: bool, terminal: Terminal) -> int:
@@ -62,7 +76,7 @@ def _install(service: service_units.Service, dry: bool, terminal: Terminal) -> i
         return 0
     _needs(service.install[0][0])
     service.file.parent.mkdir(parents=True, exist_ok=True)
-    service.file.write_text(service.content, encoding="utf-8")
+    service.file.write_text(service.content, encoding=service.encoding)
     for words in service.install:
         _do(words)
     lines = [f"installed {paths.shown(service.file)}; it runs, and starts at login", *service.notes]

@@ -1,0 +1,91 @@
+"""What other systems start the gateway with, checked as far as a file can be: Windows, and containers."""
+
+import json
+import shlex
+from pathlib import Path
+from xml.etree import ElementTree
+
+import yaml
+
+from local_model_gateway import service_units
+from recipes import loader, render
+from recipes.front_matter import Kind
+from tests.cli import stub
+
+ROOT = Path(__file__).parents[2]
+TASK = "{http://schemas.microsoft.com/windows/2004/02/mit/task}"
+WINDOWS = {"USERDOMAIN": "HOME&CO", "USERNAME": "ann", "XDG_CONFIG_HOME": "/c"}
+
+
+def instructions() -> list[tuple[str, str]]:
+    """The Dockerfile's lines as (word, rest), without comments."""
+    text = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    parts = [line.partition(" ") for line in lines if not line.startswith("#")]
+    return [(word, rest) for word, _, rest in parts]
+
+
+def last(word: str) -> str:
+    return [rest for name, rest in instructions() if name == word][-1]
+
+
+def test_the_windows_task_starts_at_logon_hidden_and_again_after_a_failure() -> None:
+    service = service_units.windows(WINDOWS, Path("/a b/c&d.yaml"))
+    task = ElementTree.fromstring(service.content.encode(service.encoding))
+
+    def said(path: str) -> str | None:
+        return task.findtext("/".join(TASK + name for name in path.split("/")))
+
+    assert said("Triggers/LogonTrigger/UserId") == "HOME&CO\\ann"
+    assert said("Principals/Principal/RunLevel") == "LeastPrivilege"
+    assert said("Settings/Hidden") == "true"
+    assert said("Settings/ExecutionTimeLimit") == "PT0S"
+    assert said("Settings/RestartOnFailure/Interval") == "PT1M"
+    words = said("Actions/Exec/Arguments")
+    assert words == '-m local_model_gateway start --quiet --config "/a b/c&d.yaml"'
+    assert str(service.file) in service.install[0]
+
+
+async def test_another_systems_service_is_shown_and_never_installed(tmp_path: Path) -> None:
+    shell = stub.shell(tmp_path)
+    words = ("service", "install", "--platform", "windows", "--json")
+    shown = await shell.here(*words, "--dry-run")
+    assert shown.json["content"].startswith("<?xml")
+    assert shown.json["done"] is False
+    refused = await shell.here(*words)
+    assert refused.code == 6
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_image_runs_the_gateway_as_somebody_who_is_not_root() -> None:
+    first = (ROOT / "Dockerfile").read_text().splitlines()[0]
+    assert first.startswith("# A container cannot start engines on its host")
+    assert last("USER") == "1000:1000"
+    assert json.loads(last("ENTRYPOINT")) + json.loads(last("CMD"))[:1] == ["lmg", "start"]
+    assert last("EXPOSE") == "8787"
+    assert "http://127.0.0.1:8787/health" in last("HEALTHCHECK")
+    assert set(json.loads(last("VOLUME"))) == {"/etc/lmg", "/var/lib/lmg"}
+
+
+def test_the_image_is_made_of_what_is_here_and_locked_by_hash() -> None:
+    names = [name for name, _ in instructions()]
+    assert "ADD" not in names, "it can fetch what nobody has checked"
+    allowed = (ROOT / ".dockerignore").read_text().splitlines()
+    for name, rest in instructions():
+        assert not any(word in rest for word in ("amd64", "x86_64", "arm64", "aarch64"))
+        if name == "COPY" and not rest.startswith("--from"):
+            for source in shlex.split(rest)[:-1]:
+                assert (ROOT / source).exists(), source
+                assert f"!{source.split('/')[0]}" in allowed, source
+        if name == "RUN" and "pip install" in rest:
+            assert "--require-hashes" in rest or "--no-deps" in rest
+
+
+def test_the_compose_file_is_the_recipe_with_its_image_built_here() -> None:
+    recipe = loader.find(Kind.SERVICE, "docker-compose")
+    rendered = render.render(recipe, render.Values("http://127.0.0.1:8787", "m"))
+    file = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    assert file["services"]["gateway"].pop("build") == "."
+    assert file == yaml.safe_load(rendered.blocks["compose"])
+    published = [port for one in file["services"].values() for port in one.get("ports", ())]
+    assert published == ["127.0.0.1:8787:8787"]
