@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from recipes import loader
+from recipes import loader, render
 from recipes.front_matter import CommandStep, FileStep, Kind, ManualStep, MergeStep
 from tests.cli import stub
 
@@ -52,10 +52,11 @@ def programs(name: str) -> list[str]:
 
 def touched(name: str, home: Path) -> list[Path]:
     paths = []
-    for step in CLIENTS[name].front.apply:
+    # Any model will do: the paths do not depend on it.
+    for step in render.render(CLIENTS[name], render.Values("http://127.0.0.1:1", "m")).steps:
         path = step.path if isinstance(step, FileStep | MergeStep) else None
         if path is not None:
-            paths.append(home / path.removeprefix("~/").replace("${name}", "lmg"))
+            paths.append(home / path.removeprefix("~/"))
     return paths
 
 
