@@ -57,14 +57,22 @@ def read(state_dir: Path) -> Announcement | None:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process of this number exists."""
+    """Whether a process of this number runs. One that only waits to be collected by its parent does not."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         return True
-    return True
+    return not _is_zombie(pid)
+
+
+def _is_zombie(pid: int) -> bool:
+    """Where the parent collects nothing, as a container's first process often does; Linux tells."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (OSError, IndexError):
+        return False
 
 
 def find(env: Mapping[str, str]) -> Announcement | None:

@@ -37,6 +37,6 @@ async def test_a_hundred_starts_and_stops_leave_nothing_behind(tmp_path: Path) -
     assert before is not None
     assert after[0] <= before[0] + 1
     assert after[1] <= before[1] + 1
-    assert after[2] == 0
+    assert after[2] <= before[2]
     assert not shop.events("overlap")
     assert len(shop.events("exit")) == CYCLES
