@@ -203,14 +203,9 @@ async def test_too_big_a_model_is_told_before_it_is_loaded(tmp_path: Path) -> No
 
 
 def test_a_process_that_only_waits_to_be_collected_is_not_alive() -> None:
-    child = subprocess.Popen([sys.executable, "-c", "pass"], stdout=subprocess.PIPE)
-    assert child.stdout is not None
-    child.stdout.read()  # it has closed everything, so it is ending
-    try:
+    with subprocess.Popen([sys.executable, "-c", "pass"]) as child:
         deadline = time.monotonic() + 30
         while announcement.alive(child.pid) and time.monotonic() < deadline:
             time.sleep(0.01)
         assert not announcement.alive(child.pid)
         os.kill(child.pid, 0)  # it is still there to be collected
-    finally:
-        child.wait(30)
