@@ -196,11 +196,14 @@ async def opened(
     def build(wanted: config.Config) -> registry.Registry:
         return registry.build(wanted.runtimes, recipes, places, measure=machine.measure)
 
+    patience = upstream.Patience(
+        first_byte_s=settings.queue.first_byte_timeout, between_s=settings.queue.stall_timeout
+    )
     members = await to_thread.run_sync(build, settings)  # it reads the heads of model files
     knobs = limits(settings, await pool_bytes(settings.pool, machine))
     async with (
         store.Store.open(state_dir, knobs) as store_,
-        upstream.Upstream() as engines_,
+        upstream.Upstream(patience) as engines_,
         loop.Coordinator.open(
             members,
             store_,

@@ -68,6 +68,10 @@ class Queue(Section):
     """How long a request waits if it does not say so itself."""
     run_timeout: Duration | None = None
     """How long an answer may take, from its grant; nothing means no limit."""
+    first_byte_timeout: Duration = 900.0
+    """How long an engine may say nothing at all; a long prompt on a slow machine takes minutes."""
+    stall_timeout: Duration = 180.0
+    """How long an engine may be silent in the middle of an answer."""
     max_result: Size = 4 * 1024 * 1024
     """What is kept of a stored job's result."""
 

@@ -68,6 +68,9 @@ def build(
         recipe = engines.get(section.engine)
         if recipe is None:
             raise errors.UnknownEngine(name, section.engine, nearest(section.engine, engines))
+        pace = {"health_every": section.health_every, "health_timeout": section.health_timeout}
+        given = {key: value for key, value in pace.items() if value is not None}
+        recipe = recipe.model_copy(update=given)
         made = spec(name, section, recipe)
         for alias in made.aliases:
             if alias in by_alias:

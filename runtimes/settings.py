@@ -53,6 +53,10 @@ class RuntimeSettings(Section):
     """How long a load may make no progress."""
     stop_timeout: Duration = 30.0
     """How long the engine may take to end by itself before it is killed."""
+    health_every: Duration | None = None
+    """How often a ready engine is asked whether it is well; the recipe's own pace if not set."""
+    health_timeout: Duration | None = None
+    """How long one such question may go unanswered; three in a row end the engine."""
 
     cmd: Annotated[list[str], Field(min_length=1)] | None = None
     """The whole command in place of the recipe's, as a list; `{port}`, `{model}` and the like are filled in."""
