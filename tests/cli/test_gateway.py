@@ -5,7 +5,6 @@ from pathlib import Path
 
 import anyio
 import httpx2
-import psutil
 import pytest
 
 from local_model_gateway import announcement
@@ -42,7 +41,7 @@ async def test_from_nothing_to_an_answer_and_to_nothing_again(tmp_path: Path) ->
     finally:
         down = await shell.lmg("down", "--drain", "1s", "--json", "--config", file)
     assert (down.code, down.json["was_running"]) == (0, True)
-    assert not psutil.pid_exists(up.json["pid"])
+    assert not announcement.alive(up.json["pid"])
     assert (await shell.lmg("status", "--config", file)).code == 3
     assert not (tmp_path / "state" / "local-model-gateway" / announcement.FILE).exists()
 
