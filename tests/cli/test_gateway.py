@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 import httpx2
 import pytest
 
@@ -41,7 +42,7 @@ async def test_from_nothing_to_an_answer_and_to_nothing_again(tmp_path: Path) ->
     finally:
         down = await shell.lmg("down", "--drain", "1s", "--json", "--config", file)
     assert (down.code, down.json["was_running"]) == (0, True)
-    assert not announcement.alive(up.json["pid"])
+    assert not await anyio.to_thread.run_sync(announcement.alive, up.json["pid"])
     assert (await shell.lmg("status", "--config", file)).code == 3
     assert not (tmp_path / "state" / "local-model-gateway" / announcement.FILE).exists()
 
