@@ -137,7 +137,9 @@ class Keeper:
             return messages.Placed(known, joined=True)
         if self.stopping:
             raise errors.ShuttingDown
-        resident = self.fleet.residents[request.runtime]
+        resident = self.fleet.residents.get(request.runtime)
+        if resident is None:  # the configuration changed since the alias was resolved
+            raise errors.RuntimeRemoved(request.runtime)
         if request.durability is work.Durability.CONNECTION:
             self.fleet.check_breaker(resident)
         return messages.Placed(self.ledger.admit(request, resident, body_hash), joined=False)

@@ -193,3 +193,11 @@ async def test_old_history_is_dropped_while_the_queue_runs(
             await here.coordinator.wait_for(submitted.item.id, "me", WITHIN_S)
             while await here.coordinator.store.item(submitted.item.id) is not None:
                 await anyio.sleep(0.01)
+
+
+async def test_a_runtime_that_is_gone_by_the_time_of_admission_is_refused_at_once(
+    tmp_path: Path,
+) -> None:
+    async with bench(tmp_path, spec("a")) as here:
+        with anyio.fail_after(WITHIN_S), pytest.raises(errors.RuntimeRemoved):
+            await here.coordinator.admit(here.request("taken out meanwhile"))
