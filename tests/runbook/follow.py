@@ -49,24 +49,30 @@ class Place:
         """The user's."""
         return Path(self.env["HOME"])
 
+    @property
+    def settings(self) -> Path:
+        """The one file that is there before the first block."""
+        return self.home / ".config" / "local-model-gateway" / "config.yaml"
+
 
 def place(folder: Path) -> Place:
     """An empty home and temporary folder, and an environment that knows of nothing else."""
     home, temporary = folder / "the home", folder / "tmp"
-    settings = home / ".config" / "local-model-gateway" / "config.yaml"
-    settings.parent.mkdir(parents=True)
-    settings.write_text(ANY_PORT)
-    settings.chmod(0o600)
-    temporary.mkdir()
-    (folder / "check out").mkdir()
     env = {name: value for name, value in os.environ.items() if name.upper().startswith(PASSED_ON)}
     env |= {"HOME": str(home), "TMPDIR": str(temporary), "PATH": _path(), "LANG": "C.UTF-8"}
+    # pip asks `rustc` for its version, and rustup makes itself at home where it was not before.
+    env["RUSTUP_HOME"] = os.environ.get("RUSTUP_HOME", str(Path.home() / ".rustup"))
     registry = Path.home() / ".config" / "pip" / "pip.conf"
     if registry.exists():
         env.setdefault("PIP_CONFIG_FILE", str(registry))
     if sys.platform == "darwin":  # the same folders as on Linux, so that the home is all there is
         env |= {"XDG_CONFIG_HOME": str(home / ".config")}
-    return Place(folder, env)
+    made = Place(folder, env)
+    for one in (made.settings.parent, temporary, made.checkout):
+        one.mkdir(parents=True)
+    made.settings.write_text(ANY_PORT)
+    made.settings.chmod(0o600)
+    return made
 
 
 def _path() -> str:
@@ -149,7 +155,7 @@ def _running(where: Place) -> Iterator[psutil.Process]:
 
 def _unnamed(book: page.Runbook, where: Place) -> Iterator[str]:
     """Files that were not there before and that the page does not name."""
-    allowed = [where.home / one.removeprefix("~/") for one in book.leaves]
+    allowed = [where.settings, *(where.home / one.removeprefix("~/") for one in book.leaves)]
     for file in where.folder.rglob("*"):
         inside = file.is_relative_to(where.checkout)
         if file.is_dir() or inside or any(file.is_relative_to(one) for one in allowed):
