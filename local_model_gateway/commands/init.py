@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from local_model_gateway import config, config_reader, errors, paths
-from local_model_gateway.detection import survey
+from local_model_gateway.detection import survey, telling
 from local_model_gateway.terminal import Terminal
 
 
@@ -33,7 +33,7 @@ def run(given: argparse.Namespace, terminal: Terminal) -> int:
         "found": found.as_json(),
         "content": text,
     }
-    lines = [survey.described(found), ""]
+    lines = [telling.survey(found), ""]
     if given.dry_run:
         lines += [f"{paths.shown(target)} would be:", "", text]
     else:

@@ -99,19 +99,22 @@ def endpoints(url: str) -> dict[str, str]:
     return {"openai": f"{url}/v1", "mcp": f"{url}/mcp", "status": f"{url}/status"}
 
 
-def greeting(gateway: "Gateway") -> str:
-    """Where it answers, a command that works as pasted, and how to get a real model."""
-    url, settings = gateway.url, gateway.config
+def addresses(url: str, settings: config.Config) -> list[str]:
+    """The same for people."""
     key = "any api_key works from this machine" if not settings.server.keys else "with your key"
-    models = list(settings.runtimes)
-    lines = [
-        f"Local Model Gateway {__version__}, pid {os.getpid()}",
-        "",
+    return [
         f"  OpenAI API   {url}/v1       {key}",
         f"  MCP          {url}/mcp",
         f"  Status       {url}/status",
-        "",
     ]
+
+
+def greeting(gateway: "Gateway") -> str:
+    """Where it answers, a command that works as pasted, and how to get a real model."""
+    url, settings = gateway.url, gateway.config
+    models = list(settings.runtimes)
+    lines = [f"Local Model Gateway {__version__}, pid {os.getpid()}", ""]
+    lines += [*addresses(url, settings), ""]
     if has_toy(settings):
         lines += [
             TOY,

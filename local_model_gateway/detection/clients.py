@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from local_model_gateway.detection import probe
 from recipes import loader
 from recipes.front_matter import Detect, Kind
 
@@ -23,9 +24,10 @@ def installed(home: Path, which: Callable[[str], str | None] = shutil.which) -> 
     """Every client with at least one sign."""
     found = []
     for recipe in loader.every(Kind.CLIENT).values():
-        sign = next(filter(None, (_sign(one, home, which) for one in recipe.front.detect)), None)
-        if sign is not None:
-            found.append(Client(recipe.id, recipe.front.title, sign))
+        title = recipe.front.title
+        signs = (_sign(one, home, which) or _page(one, title) for one in recipe.front.detect)
+        if (sign := next(filter(None, signs), None)) is not None:
+            found.append(Client(recipe.id, title, sign))
     return found
 
 
@@ -40,4 +42,11 @@ def _sign(detect: Detect, home: Path, which: Callable[[str], str | None]) -> str
         )
         if path.exists():
             return detect.path
+    return None
+
+
+def _page(detect: Detect, title: str) -> str | None:
+    """A client that is a page in the browser: known by its title, not by its port alone."""
+    if detect.port is not None and title.lower() in probe.get(detect.port, "/").text.lower():
+        return f":{detect.port}"
     return None

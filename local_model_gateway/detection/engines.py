@@ -10,7 +10,19 @@ from local_model_gateway.detection import probe
 
 PORTS: Sequence[int] = (11434, 1234, 8080, 9931, 8000, 8001, 30000, 5000, 5001, 8081, 10240)
 """Where engines listen if nobody says otherwise; several share one."""
-USUAL_PORTS: Mapping[str, Sequence[int]] = {"ollama": (11434,), "lmstudio": (1234,)}
+SERVED_BY: Mapping[str, str] = {
+    "ollama": "ollama",
+    "lmstudio": "lmstudio",
+    "llama-server-router": "llama-server-router",
+    "localai": "localai-server",
+}
+"""Engines that load and drop models while they run → the recipe that has them do so for us."""
+USUAL_PORTS: Mapping[str, Sequence[int]] = {
+    "ollama": (11434,),
+    "lmstudio": (1234,),
+    "llama-server-router": (9931,),
+    "localai-server": (8080,),
+}
 """Where a recipe looks by itself, so that no address needs to be written down."""
 PROGRAMS: Mapping[str, Sequence[str]] = {
     "llama-server": ("llama-server",),
@@ -45,6 +57,11 @@ class Engine:
     def url(self) -> str:
         """Its address."""
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def recipe(self) -> str | None:
+        """What serves its models while it runs; None where it has to be started by the gateway."""
+        return SERVED_BY.get(self.engine)
 
 
 def running(ports: Sequence[int] = PORTS) -> list[Engine]:
@@ -93,8 +110,14 @@ def _named(port: int, _: probe.Answer) -> tuple[str, str | None] | None:
     return None
 
 
-def _llama_server(_: int, root: probe.Answer) -> tuple[str, str | None] | None:
-    return ("llama-server", None) if "llama.cpp" in root.headers.get("server", "") else None
+def _llama_server(port: int, root: probe.Answer) -> tuple[str, str | None] | None:
+    if "llama.cpp" not in root.headers.get("server", ""):
+        return None
+    # One server for many models says of each whether it is loaded.
+    rows = _at(probe.get(port, "/models").json, "data")
+    router = isinstance(rows, list) and any(_at(row, "status") for row in rows)
+    build = _text(_at(probe.get(port, "/props").json, "build_info"))
+    return "llama-server-router" if router else "llama-server", build
 
 
 def _sglang(port: int, _: probe.Answer) -> tuple[str, str | None] | None:
@@ -161,6 +184,8 @@ def _models(engine: str, port: int) -> tuple[str, ...]:
             rows, key = _at(probe.get(port, "/api/tags").json, "models"), "name"
         case "lmstudio":
             rows, key = _at(probe.get(port, "/api/v1/models").json, "models"), "key"
+        case "llama-server-router":
+            rows, key = _at(probe.get(port, "/models").json, "data"), "id"
         case _:
             rows, key = _at(probe.get(port, "/v1/models").json, "data"), "id"
     if not isinstance(rows, list):

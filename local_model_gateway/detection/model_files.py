@@ -12,6 +12,7 @@ MAX_FOUND = 200
 MAX_DEPTH = 7
 SMALLEST_BYTES = 16 * 1024 * 1024  # anything smaller is a vocabulary or a test
 
+_MAGIC = b"GGUF"
 _PART = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
 # Companions of a model, which cannot be asked anything.
 _COMPANION = re.compile(r"(mmproj|imatrix|embd-proj|lora|\.draft)", re.IGNORECASE)
@@ -94,7 +95,16 @@ def _gguf(path: Path, beside: list[os.DirEntry[str]]) -> ModelFile | None:
             )
     except OSError:
         return None
-    return ModelFile(path, "gguf", size) if size >= SMALLEST_BYTES else None
+    return ModelFile(path, "gguf", size) if size >= SMALLEST_BYTES and _is_gguf(path) else None
+
+
+def _is_gguf(path: Path) -> bool:
+    """By its first bytes: a download that was cut off at its start, or a pointer to one, has others."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(len(_MAGIC)) == _MAGIC
+    except OSError:
+        return False
 
 
 def _mlx(folder: Path, entries: list[os.DirEntry[str]]) -> ModelFile | None:

@@ -4,17 +4,17 @@ import importlib.util
 import json
 import re
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
-
-from local_model_gateway import phrases
-from local_model_gateway.detection import clients, engines, model_files
+from local_model_gateway.detection import at_once, clients, engines, model_files, processes
+from runtimes import devices
 
 MOST_MODELS = 24
+LIMIT_S = 4.0
+"""For everything; what is not known by then is left out."""
+UNKNOWN_POOL = devices.Reading(devices.Kind.HOST, "memory of this machine", None, None)
 
 PRESETS = """\
 # Heavy presets, off until you take the `#` away and name a file that you have.
@@ -35,26 +35,36 @@ PRESETS = """\
 class Survey:
     """What was found."""
 
-    memory_bytes: int
-    free_bytes: int
+    pool: devices.Reading
+    """The memory that models would share."""
     running: Sequence[engines.Engine]
     programs: Mapping[str, str]
     models: Sequence[model_files.ModelFile]
     clients: Sequence[clients.Client]
+    holders: Sequence[processes.Holder]
+    """Engines that hold memory now, and that nobody here started."""
     embedded: bool
     """The embedded engine is installed."""
 
     def as_json(self) -> dict[str, Any]:  # Any: JSON
         """For programs."""
         return {
-            "memory_bytes": self.memory_bytes,
-            "free_bytes": self.free_bytes,
-            "engines": [{**asdict(one), "url": one.url} for one in self.running],
+            "memory": {
+                "kind": self.pool.kind,
+                "name": self.pool.name,
+                "total_bytes": self.pool.total_bytes,
+                "free_bytes": self.pool.free_bytes,
+            },
+            "engines": [
+                {**asdict(one), "url": one.url, "usable": one.recipe is not None}
+                for one in self.running
+            ],
             "programs": dict(self.programs),
             "models": [
                 {**asdict(one), "path": str(one.path), "name": one.name} for one in self.models
             ],
             "clients": [asdict(one) for one in self.clients],
+            "holders": [asdict(one) for one in self.holders],
         }
 
 
@@ -67,47 +77,68 @@ class Choice:
 
 
 def look(env: Mapping[str, str], home: Path, ports: Sequence[int] = engines.PORTS) -> Survey:
-    """Look at ports, programs, files and clients side by side; starts nothing, writes nothing."""
-    memory = psutil.virtual_memory()
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        running = pool.submit(engines.running, ports)
-        models = pool.submit(model_files.find, env, home)
-        found = clients.installed(home)
-        return Survey(
-            memory_bytes=memory.total,
-            free_bytes=memory.available,
-            running=[one for one in running.result() if one.engine != engines.OURS],
-            programs=engines.programs(),
-            models=models.result(),
-            clients=found,
-            embedded=importlib.util.find_spec("xllamacpp") is not None,
-        )
+    """Look at ports, programs, files, clients and devices side by side; starts nothing, writes nothing."""
+    found = at_once.look(
+        {
+            "pool": lambda: devices.Devices.of_this_machine().read(),
+            "models": lambda: model_files.find(env, home),
+            "clients": lambda: clients.installed(home),
+            "engines": lambda: _engines(ports),
+            "programs": engines.programs,
+        },
+        LIMIT_S,
+    )
+
+    def whole(name: str, otherwise: Any) -> Any:  # Any: each has its own type
+        answer = found.get(name)
+        return otherwise if answer is None or isinstance(answer, Exception) else answer
+
+    running, holders = whole("engines", ([], []))
+    return Survey(
+        pool=whole("pool", UNKNOWN_POOL),
+        running=running,
+        programs=whole("programs", {}),
+        models=whole("models", []),
+        clients=whole("clients", []),
+        holders=holders,
+        embedded=importlib.util.find_spec("xllamacpp") is not None,
+    )
+
+
+def _engines(
+    ports: Sequence[int],
+) -> tuple[list[engines.Engine], list[processes.Holder]]:
+    holders = processes.outside(None)
+    # Wherever an engine's own process listens is worth a question too.
+    asked = dict.fromkeys((*ports, *(port for one in holders for port in one.ports)))
+    running = [one for one in engines.running(list(asked)) if one.engine != engines.OURS]
+    return running, holders
 
 
 def choices(survey: Survey) -> list[Choice]:
     """A runtime for each model that we know how to serve, no name twice."""
     made: dict[str, Choice] = {}
     for engine in survey.running:
-        usual = engines.USUAL_PORTS.get(engine.engine)
-        for model in engine.models if usual else ():
-            section: dict[str, object] = {"engine": engine.engine, "model": model}
-            if engine.port not in (usual or ()):
+        recipe = engine.recipe
+        for model in engine.models if recipe else ():
+            section: dict[str, object] = {"engine": recipe, "model": model}
+            if engine.port not in engines.USUAL_PORTS.get(recipe or "", ()):
                 section["url"] = engine.url
             add(made, model, section)
-    gguf = (
-        "llama-server"
-        if "llama-server" in survey.programs
-        else "embedded"
-        if survey.embedded
-        else None
-    )
     for file in survey.models:
-        served_by = (
-            gguf if file.kind == "gguf" else "mlx-lm" if "mlx-lm" in survey.programs else None
-        )
+        served_by = server_of(file.kind, survey)
         if served_by is not None:
             add(made, file.name, {"engine": served_by, "model": str(file.path)})
     return list(made.values())[:MOST_MODELS]
+
+
+def server_of(kind: str, survey: Survey) -> str | None:
+    """What would serve model files of this kind here."""
+    if kind == "mlx":
+        return "mlx-lm" if "mlx-lm" in survey.programs else None
+    if "llama-server" in survey.programs:
+        return "llama-server"
+    return "embedded" if survey.embedded else None
 
 
 def sections(chosen: Sequence[Choice]) -> str:
@@ -130,29 +161,6 @@ def as_yaml(chosen: Sequence[Choice]) -> str:
     return "\n".join(lines) + "\n\n" + PRESETS
 
 
-def described(survey: Survey) -> str:
-    """What was found, for people."""
-    lines = [
-        f"  Machine   {phrases.size(survey.memory_bytes)} of memory, {phrases.size(survey.free_bytes)} free"
-    ]
-    label = "Engines"
-    for engine in survey.running:
-        version = f" {engine.version}" if engine.version else ""
-        models = phrases.count(len(engine.models), "model") + _some(engine.models)
-        lines.append(f"  {label:9} {engine.engine}{version} on :{engine.port}   {models}")
-        label = ""
-    for program, path in survey.programs.items():
-        if all(one.engine != program for one in survey.running):
-            lines.append(f"  {label:9} {program} installed   {path}")
-            label = ""
-    if survey.models:
-        total = phrases.size(sum(one.size_bytes for one in survey.models))
-        lines.append(f"  Models    {phrases.count(len(survey.models), 'file')}, {total} in all")
-    if survey.clients:
-        lines.append(f"  Clients   {', '.join(one.title for one in survey.clients)}")
-    return "\n".join(lines)
-
-
 def add(made: dict[str, Choice], name: str, section: dict[str, object]) -> None:
     """Under a name that fits everywhere; the name that clients know it by becomes an alias."""
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "model"
@@ -169,13 +177,6 @@ def add(made: dict[str, Choice], name: str, section: dict[str, object]) -> None:
 def _aliases(choice: Choice) -> list[str]:
     aliases = choice.section.get("aliases")
     return aliases if isinstance(aliases, list) else []
-
-
-def _some(names: Sequence[str]) -> str:
-    if not names:
-        return ""
-    more = f" and {len(names) - 2} more" if len(names) > 2 else ""
-    return f": {', '.join(names[:2])}{more}"
 
 
 def _word(value: object) -> str:

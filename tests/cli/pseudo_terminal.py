@@ -4,7 +4,6 @@ import os
 import pty
 import select
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 
@@ -37,7 +36,7 @@ def _run(
     leader, follower = pty.openpty()
     # The terminal has to be the child's own for Ctrl-C to reach it.
     process = subprocess.Popen(
-        [sys.executable, "-m", "local_model_gateway", *words],
+        shell.argv(*words),
         stdin=follower,
         stdout=follower,
         stderr=follower,

@@ -177,12 +177,18 @@ class Shell:
 
     home: Path
     env: Mapping[str, str]
+    enter: Sequence[str] = ()
+    """What goes before each command, such as the way into a network of its own."""
+
+    def argv(self, *words: str) -> list[str]:
+        """The whole command line."""
+        return [*self.enter, sys.executable, "-m", "local_model_gateway", *words]
 
     async def lmg(self, *words: str, stdin: bytes = b"", **env: str) -> Ran:
         """One command, without a terminal."""
         with anyio.fail_after(LIMIT_S):
             done = await anyio.run_process(
-                [sys.executable, "-m", "local_model_gateway", *words],
+                self.argv(*words),
                 input=stdin,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -232,7 +238,7 @@ async def child(
 ) -> AsyncGenerator[tuple[anyio.abc.Process, AsyncGenerator[str]]]:
     """A command that goes on, and its lines; killed at the end if it still runs."""
     process = await anyio.open_process(
-        [sys.executable, "-m", "local_model_gateway", *words],
+        shell.argv(*words),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -27,7 +27,7 @@ async def test_from_nothing_to_an_answer_and_to_nothing_again(tmp_path: Path) ->
     try:
         assert (up.code, up.err) == (0, "")
         assert up.json["schema"] == "lmg.up/1"
-        assert up.json["models"] == ["tiny"]
+        assert [one["id"] for one in up.json["models"]] == ["tiny"]
         again = await shell.lmg("up", "--json", "--config", file)
         assert (again.json["pid"], again.json["created"]) == (up.json["pid"], False)
         ran = await shell.lmg("run", "tiny", "Say hello", "--json", "--config", file)

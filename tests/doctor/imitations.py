@@ -1,8 +1,13 @@
-"""What each engine says of itself, as small servers: status, headers and body by path."""
+"""What each engine says of itself, as small servers: status, headers and body by path.
+
+As a program, `python -m tests.doctor.imitations vllm=8000 sglang=30000` serves them on those ports.
+"""
 
 import contextlib
 import http.server
 import json
+import signal
+import sys
 import threading
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
@@ -92,6 +97,16 @@ IMITATIONS = (
         models=("mlx/x",),
     ),
     Imitation("modular-max", {"/v1/models": _listed("modular", "x")}, models=("x",)),
+    Imitation(
+        "llama-server-router",
+        {
+            "/": "<html>",
+            "/models": {"data": [{"id": "b", "status": {"value": "unloaded"}}]},
+            "/props": {"build_info": "b9120"},
+        },
+        server="llama.cpp",
+        models=("b",),
+    ),
     Imitation("openai", {"/v1/models": _listed("somebody", "x")}, models=("x",)),
     Imitation(
         "local-model-gateway",
@@ -108,8 +123,8 @@ OTHERS = (
 
 
 @contextlib.contextmanager
-def served(imitation: Imitation) -> Generator[int]:
-    """The imitation on a free port."""
+def served(imitation: Imitation, port: int = 0) -> Generator[int]:
+    """The imitation on a free port, or on this one."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def version_string(self) -> str:
@@ -126,7 +141,7 @@ def served(imitation: Imitation) -> Generator[int]:
         def log_message(self, *_: object) -> None:
             """Nothing."""
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
@@ -135,3 +150,18 @@ def served(imitation: Imitation) -> Generator[int]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def main() -> None:
+    """Serve until told to stop."""
+    by_name = {one.engine: one for one in IMITATIONS}
+    with contextlib.ExitStack() as stack:
+        for word in sys.argv[1:]:
+            engine, _, port = word.partition("=")
+            stack.enter_context(served(by_name[engine], int(port)))
+        print("listening", flush=True)
+        signal.sigwait({signal.SIGTERM, signal.SIGINT})
+
+
+if __name__ == "__main__":
+    main()

@@ -52,6 +52,7 @@ def test_hostile_names_do_not_reach_a_terminal() -> None:
 def made(path: Path, size: int = model_files.SMALLEST_BYTES) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as stream:
+        stream.write(b"GGUF")
         stream.truncate(size)
     return path
 
@@ -63,6 +64,9 @@ def test_model_files_are_found_once_and_whole(tmp_path: Path) -> None:
     made(tmp_path / "models" / "mmproj-x.gguf")
     made(tmp_path / "models" / "vocabulary.gguf", 100)
     made(tmp_path / "models" / "notes.txt")
+    pointer = made(tmp_path / "models" / "not-downloaded.gguf")
+    with pointer.open("r+b") as stream:
+        stream.write(b"version https://")
     linked = tmp_path / ".cache" / "huggingface" / "hub" / "again.gguf"
     linked.parent.mkdir(parents=True)
     linked.symlink_to(whole)
@@ -99,12 +103,12 @@ def test_clients_are_found_by_their_recipes_signs(tmp_path: Path) -> None:
 
 def surveyed(**parts: object) -> survey.Survey:
     nothing: dict[str, object] = {
-        "memory_bytes": 1,
-        "free_bytes": 1,
+        "pool": survey.UNKNOWN_POOL,
         "running": (),
         "programs": {},
         "models": (),
         "clients": (),
+        "holders": (),
         "embedded": False,
     }
     return survey.Survey(**{**nothing, **parts})  # type: ignore[arg-type]  # a table of parts

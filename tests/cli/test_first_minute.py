@@ -1,0 +1,174 @@
+"""The first minute: what `lmg up` finds on the well-known ports, says, writes and starts; on a terminal and as JSON."""
+
+import re
+import sys
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from tests.cli import pseudo_terminal, stub
+from tests.support import private_network
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="networks of one's own are Linux's")
+
+COLOR = re.compile(r"\x1b\[[0-9;]*m")
+FAKE = "tests.support.fake_engine"
+SPEAKS_OLLAMA = ("--dialect", "ollama", "--asleep", "--model", "gemma4:12b", "--port", "11434")
+SPEAKS_LM_STUDIO = ("--dialect", "lmstudio", "--asleep", "--model", "qwen/qwen3", "--port", "1234")
+
+
+@pytest.fixture
+def network() -> Generator[private_network.Network]:
+    with private_network.made() as made:
+        yield made
+
+
+def shell_in(network: private_network.Network, home: Path, *path: str) -> stub.Shell:
+    """A person's shell, in which only these folders are on the PATH beside the system's own."""
+    made = stub.shell(home)
+    env = {**made.env, "PATH": ":".join([*path, "/usr/bin", "/bin", "/usr/sbin"])}
+    return stub.Shell(home, env, network.enter)
+
+
+def shown(ran: stub.Ran) -> str:
+    """What stays on the screen: lines that were replaced in place are gone, and so are colours."""
+    lines = (line.rpartition("\r\x1b[K")[2] for line in ran.out.split("\n"))
+    return COLOR.sub("", "\n".join(lines))
+
+
+def in_order(text: str, *parts: str) -> None:
+    """Each of them, one after the other."""
+    place = 0
+    for part in parts:
+        found = text.find(part, place)
+        assert found >= 0, f"{part!r} is not there, or too early, in:\n{text}"
+        place = found + len(part)
+
+
+async def test_with_engines_on_their_ports_one_key_press_leads_to_an_answer(
+    network: private_network.Network, tmp_path: Path
+) -> None:
+    shell = shell_in(network, tmp_path)
+    (tmp_path / ".claude.json").write_text("{}")
+    others = ("llama-server=8080", "vllm=8000", "sglang=30000", "tabbyapi=5000")
+    with (
+        network.running(FAKE, *SPEAKS_OLLAMA, ready="listening"),
+        network.running(FAKE, *SPEAKS_LM_STUDIO, ready="listening"),
+        network.running(
+            "tests.doctor.imitations", *others, "koboldcpp=5001", "mlx-lm=8081", ready="listening"
+        ),
+    ):
+        up = await pseudo_terminal.lmg(shell, "up", typed="\n")
+        try:
+            ran = await pseudo_terminal.lmg(shell, "run", "gemma4:12b", "Say hello")
+            other = await pseudo_terminal.lmg(shell, "run", "qwen/qwen3", "Say hello")
+        finally:
+            down = await pseudo_terminal.lmg(shell, "down", "--drain", "5s")
+    assert up.code == 0, up.out
+    in_order(
+        shown(up),
+        "Local Model Gateway 0.1.0\n",
+        "No configuration yet, so I looked around. Nothing was started or changed.\n",
+        "  Machine   ",
+        "  Engines   Ollama 0.14.2 on :11434",
+        "1 model: gemma4:12b\n",
+        "LM Studio on :1234",
+        "1 model: qwen/qwen3\n",
+        "llama.cpp on :8080",
+        "1 model: a.gguf   not in the queue yet: lmg adopt 8080\n",
+        "vLLM 0.32.0 on :8000",
+        "lmg adopt 8000\n",
+        "SGLang 0.9 on :30000",
+        "TabbyAPI on :5000",
+        "KoboldCpp 1.99 on :5001",
+        "MLX on :8081",
+        "  Clients   Claude Code\n",
+        "Use these 2 models? They load only when asked for. [Y/n]",
+        "✓ wrote ~/config/local-model-gateway/config.yaml (",
+        "lines, edit any time)\n",
+        "✓ Local Model Gateway 0.1.0, running in the background, pid ",
+        "  OpenAI API   http://127.0.0.1:8787/v1       any api_key works from this machine\n",
+        "  MCP          http://127.0.0.1:8787/mcp\n",
+        'Next  lmg run gemma4:12b "Say hello"\n',
+        "      lmg connect claude-code",
+        "shows the change first, can be undone\n",
+        "      lmg service install",
+    )
+    assert (ran.code, other.code, down.code) == (0, 0, 0), ran.out + other.out
+    in_order(shown(ran), "load ", "first token ")
+
+
+async def test_the_same_for_a_program_is_one_object_and_no_question(
+    network: private_network.Network, tmp_path: Path
+) -> None:
+    shell = shell_in(network, tmp_path)
+    others = ("localai=8080", "modular-max=8000", "llama-server-router=9931")
+    with (
+        network.running(FAKE, *SPEAKS_OLLAMA, ready="listening"),
+        network.running("tests.doctor.imitations", *others, ready="listening"),
+    ):
+        up = await shell.lmg("up", "--yes", "--json")
+        try:
+            again = await shell.lmg("up", "--yes", "--json")
+            ran = await shell.lmg("run", "gemma4:12b", "Say hello", "--json")
+        finally:
+            await shell.lmg("down", "--drain", "5s")
+    said = up.json
+    assert (up.code, said["schema"], said["status"]) == (0, "lmg.up/1", "ok"), up.err
+    assert said["created"] is said["config_created"] is True
+    assert said["endpoints"]["openai"] == "http://127.0.0.1:8787/v1"
+    assert {(one["id"], one["engine"]) for one in said["models"]} == {
+        ("gemma4:12b", "ollama"),
+        ("x", "localai-server"),
+        ("b", "llama-server-router"),
+    }
+    assert {(one["engine"], one["usable"]) for one in said["found"]["engines"]} == {
+        ("ollama", True),
+        ("localai", True),
+        ("llama-server-router", True),
+        ("modular-max", False),
+    }
+    assert said["next"][0] == 'lmg run gemma4:12b "Say hello"'
+    assert (again.json["created"], again.json["config_created"]) == (False, False)
+    assert again.json["pid"] == said["pid"]
+    assert (ran.json["schema"], ran.json["finish_reason"]) == ("lmg.run/1", "stop"), ran.out
+
+
+async def test_a_machine_with_nothing_is_no_dead_end(
+    network: private_network.Network, tmp_path: Path
+) -> None:
+    shell = shell_in(network, tmp_path)
+    up = await pseudo_terminal.lmg(shell, "up")
+    try:
+        ran = await pseudo_terminal.lmg(shell, "run", "tiny", "hi")
+        as_json = await shell.lmg("up", "--yes", "--json")
+    finally:
+        await shell.lmg("down", "--drain", "0s")
+    in_order(
+        shown(up),
+        "No configuration yet, so I looked around.",
+        "No engine with a model was found. Looked for Ollama, LM Studio, llama.cpp, vLLM,",
+        "✓ Local Model Gateway",
+        "The built-in model is a toy",
+        'Next  lmg run tiny "Say hello"\n',
+        "      lmg recipes show ollama    the shortest way to a real model\n",
+    )
+    assert (up.code, ran.code) == (0, 0)
+    assert "first token" in ran.out
+    assert as_json.json["models"] == [{"id": "tiny", "engine": "embedded", "state": "ready"}]
+    assert as_json.json["warnings"]
+    assert not (tmp_path / "config").exists()  # so that the next `up` looks around again
+
+
+async def test_who_says_no_keeps_a_machine_without_a_configuration(
+    network: private_network.Network, tmp_path: Path
+) -> None:
+    shell = shell_in(network, tmp_path)
+    with network.running(FAKE, *SPEAKS_OLLAMA, ready="listening"):
+        up = await pseudo_terminal.lmg(shell, "up", typed="n\n")
+        models = await shell.lmg("models", "--json")
+        await shell.lmg("down", "--drain", "0s")
+    in_order(shown(up), "Use this model? It loads only when asked for.", "Nothing was written", "✓")
+    assert [one["id"] for one in models.json["models"]] == ["tiny"]
+    assert not (tmp_path / "config").exists()
