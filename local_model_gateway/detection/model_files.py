@@ -116,4 +116,4 @@ def _mlx(folder: Path, entries: list[os.DirEntry[str]]) -> ModelFile | None:
         size = sum(entry.stat().st_size for entry in weights)
     except OSError:
         return None
-    return ModelFile(folder, "mlx", size) if size >= SMALLEST_BYTES else None
+    return ModelFile(folder, "mlx", size)
