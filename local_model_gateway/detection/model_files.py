@@ -30,8 +30,15 @@ class ModelFile:
     @property
     def name(self) -> str:
         """A short name for clients to ask by."""
-        stem = _PART.sub("", self.path.name).removesuffix(".gguf")
+        stem = _PART.sub("", _titled(self.path).name).removesuffix(".gguf")
         return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-.").lower() or "model"
+
+
+def _titled(path: Path) -> Path:
+    """In the hub's cache a folder is called by its revision, and two above it by its name."""
+    if path.parent.name != "snapshots":
+        return path
+    return Path(path.parent.parent.name.rpartition("--")[2])
 
 
 def folders(env: Mapping[str, str], home: Path) -> list[Path]:

@@ -73,13 +73,17 @@ def test_model_files_are_found_once_and_whole(tmp_path: Path) -> None:
     folder = tmp_path / "models" / "mlx-community" / "Qwen3-4bit"
     made(folder / "model.safetensors")
     (folder / "config.json").write_text("{}")
+    hub = tmp_path / ".cache" / "huggingface" / "hub" / "models--mlx-community--Gemma-4bit"
+    made(hub / "snapshots" / "9f3a1c" / "model.safetensors")
+    (hub / "snapshots" / "9f3a1c" / "config.json").write_text("{}")
     found = model_files.find({}, tmp_path)
     assert [(one.name, one.kind) for one in found] == [
+        ("gemma-4bit", "mlx"),
         ("m2", "gguf"),
         ("qwen3-32b-q4", "gguf"),
         ("qwen3-4bit", "mlx"),
     ]
-    assert found[0].size_bytes == 2 * model_files.SMALLEST_BYTES
+    assert found[1].size_bytes == 2 * model_files.SMALLEST_BYTES
 
 
 def test_a_folder_that_goes_round_in_circles_ends(tmp_path: Path) -> None:
