@@ -74,10 +74,11 @@ async def test_a_client_without_forms_confirms_with_a_token_that_is_good_once(
             asked = await unload(client)
             assert asked["done"] is False
             assert "Ask the user" in asked["message"]
-            wrong = {"runtime": "tiny", "confirm": asked["confirm"][:-1] + "-"}
+            token = asked["confirm"]
+            wrong = {"runtime": "tiny", "confirm": ("B" if token[0] == "A" else "A") + token[1:]}
             forged = await client.call_tool("force_unload_runtime", wrong)
-            done = await unload(client, confirm=asked["confirm"])
-            right = {"runtime": "tiny", "confirm": asked["confirm"]}
+            done = await unload(client, confirm=token)
+            right = {"runtime": "tiny", "confirm": token}
             again = await client.call_tool("force_unload_runtime", right)
     assert done["done"] is True
     assert forged.is_error
