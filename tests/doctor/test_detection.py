@@ -1,12 +1,21 @@
 """Engines, model files and clients are found, told apart, and only looked at."""
 
 import socket
+import threading
 from pathlib import Path
 
 import pytest
 
 from local_model_gateway import config, config_reader
-from local_model_gateway.detection import clients, engines, model_files, survey
+from local_model_gateway.detection import (
+    clients,
+    engines,
+    model_files,
+    processes,
+    survey,
+    telling,
+)
+from runtimes import devices
 from tests.doctor import imitations
 from tests.doctor.imitations import IMITATIONS, OTHERS, Imitation
 
@@ -152,3 +161,50 @@ def test_a_file_is_served_by_what_there_is(
     file = model_files.ModelFile(Path("/m/a.gguf"), "gguf", 1)
     chosen = survey.choices(surveyed(programs=programs, embedded=embedded, models=[file]))
     assert [choice.section["engine"] for choice in chosen] == ([engine] if engine else [])
+
+
+@pytest.mark.parametrize(
+    ("kind", "line"),
+    [
+        (devices.Kind.NVIDIA, "NVIDIA RTX 4090, 24.0 GiB, 23.1 free"),
+        (
+            devices.Kind.NVIDIA_UNIFIED,
+            "NVIDIA RTX 4090, 24.0 GiB shared with the system, 23.1 free",
+        ),
+        (devices.Kind.HOST, "no GPU found; 24.0 GiB of memory, 23.1 free"),
+    ],
+)
+def test_the_machine_is_told_by_what_models_would_share(kind: devices.Kind, line: str) -> None:
+    pool = devices.Reading(kind, "NVIDIA RTX 4090", 24 << 30, int(23.1 * (1 << 30)))
+    assert f"  Machine   {line}" in telling.survey(surveyed(pool=pool))
+
+
+def test_who_holds_memory_now_is_told() -> None:
+    holder = processes.Holder(3380, "llama-server", 41 << 30, (8080,))
+    assert (
+        "  Held      41.0 GiB by llama-server, pid 3380 on :8080, outside the queue"
+        in telling.survey(surveyed(holders=[holder]))
+    )
+
+
+def test_an_engine_that_listens_elsewhere_is_found_by_its_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with imitations.served(IMITATIONS[0]) as port:
+        holder = processes.Holder(3380, "ollama", 41 << 30, (port,))
+        monkeypatch.setattr(processes, "outside", lambda _: [holder])
+        found = survey.look({}, Path("/nonexistent"), ports=())
+    assert [(one.engine, one.port) for one in found.running] == [("ollama", port)]
+
+
+def test_a_look_that_breaks_or_hangs_leaves_the_others_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    release = threading.Event()
+    monkeypatch.setattr(clients, "installed", lambda _: release.wait(60))
+    monkeypatch.setattr(model_files, "find", lambda *_: 1 / 0)
+    monkeypatch.setattr(survey, "LIMIT_S", 1.0)
+    found = survey.look({}, Path("/nonexistent"), ports=())
+    release.set()
+    assert (found.clients, found.models) == ([], [])
+    assert found.pool.total_bytes
