@@ -15,6 +15,7 @@ from local_model_gateway import announcement, errors, paths
 DEFAULT_URL = "http://127.0.0.1:8787"
 CONNECT_S = 5.0
 ANSWER_S = 60.0
+_FOREIGN = "What answers at {url} is not a gateway; `lmg doctor` says who has the port"
 _REFUSED = frozenset({401, 403, 409, 413, 415, 421, 429})
 
 
@@ -34,17 +35,17 @@ class Client:
     def get(self, path: str, *, timeout_s: float = ANSWER_S) -> Any:  # Any: JSON
         """What the gateway says there."""
         with self._asked("GET", path, None, timeout_s) as answer:
-            return _json(answer.read())
+            return self._json(answer.read())
 
     def post(self, path: str, body: Mapping[str, Any], *, timeout_s: float = ANSWER_S) -> Any:
         """Have the gateway do something."""
         with self._asked("POST", path, body, timeout_s) as answer:
-            return _json(answer.read())
+            return self._json(answer.read())
 
     def delete(self, path: str) -> Any:  # Any: JSON
         """Have the gateway drop something."""
         with self._asked("DELETE", path, None, ANSWER_S) as answer:
-            return _json(answer.read())
+            return self._json(answer.read())
 
     @contextlib.contextmanager
     def stream(
@@ -77,7 +78,7 @@ class Client:
             connection.request(method, path, body=content, headers=headers)
             answer = connection.getresponse()
             if answer.status >= 400:
-                _refuse(answer.status, answer.read())
+                self._refuse(answer.status, answer.read())
             yield answer
         except TimeoutError:
             raise errors.CommandFailed(
@@ -87,6 +88,27 @@ class Client:
             raise errors.Unreachable(self._unreachable(error)) from None
         finally:
             connection.close()
+
+    def _refuse(self, status: int, content: bytes) -> None:
+        try:
+            error = json.loads(content)["error"]
+            message, code = str(error["message"]), str(error["code"])
+        except (ValueError, KeyError, TypeError):
+            # Every answer of ours that refuses something says so in this form.
+            raise errors.Unreachable(_FOREIGN.format(url=self.url)) from None
+        if status == 404:
+            raise errors.NoSuchThing(message)
+        if code == "queue_timeout":
+            raise errors.StillQueued(message)
+        if status in _REFUSED:
+            raise errors.RefusedByGateway(message)
+        raise errors.CommandFailed(message)
+
+    def _json(self, content: bytes) -> Any:  # Any: JSON
+        try:
+            return json.loads(content or b"{}")
+        except ValueError:
+            raise errors.Unreachable(_FOREIGN.format(url=self.url)) from None
 
     def _unreachable(self, error: Exception) -> str:
         if isinstance(error, ConnectionRefusedError | FileNotFoundError):
@@ -146,31 +168,6 @@ def _peeked(file: Path, env: Mapping[str, str]) -> tuple[Mapping[str, Any], Path
     folder = data.get("state_dir")
     chosen = Path(folder).expanduser() if isinstance(folder, str) else paths.state_dir(env)
     return (server if isinstance(server, dict) else {}), chosen
-
-
-def _refuse(status: int, content: bytes) -> None:
-    message = f"the gateway answered {status}"
-    try:
-        error = json.loads(content)["error"]
-        message, code = str(error["message"]), str(error["code"])
-    except (ValueError, KeyError, TypeError):
-        code = ""
-    if status == 404:
-        raise errors.NoSuchThing(message)
-    if code == "queue_timeout":
-        raise errors.StillQueued(message)
-    if status in _REFUSED:
-        raise errors.RefusedByGateway(message)
-    raise errors.CommandFailed(message)
-
-
-def _json(content: bytes) -> Any:  # Any: JSON
-    try:
-        return json.loads(content or b"{}")
-    except ValueError:
-        raise errors.CommandFailed(
-            "what answers there is not a gateway; check the port with `lmg doctor`"
-        ) from None
 
 
 def _lines(answer: http.client.HTTPResponse) -> Iterator[bytes]:

@@ -142,11 +142,13 @@ def _first_look(
     terminal.progress("looking for engines and models")
     found = survey.look(os.environ, Path.home())
     chosen = survey.choices(found)
-    terminal.note(f"Local Model Gateway {__version__}")
-    terminal.note("No configuration yet, so I looked around. Nothing was started or changed.\n")
-    terminal.note(telling.survey(found) + "\n")
+    if not terminal.json:  # the outcome has all of it
+        terminal.note(f"Local Model Gateway {__version__}")
+        terminal.note("No configuration yet, so I looked around. Nothing was started or changed.\n")
+        terminal.note(telling.survey(found) + "\n")
+        if not chosen:
+            terminal.note(telling.nothing(found) + "\n")
     if not chosen:
-        terminal.note(telling.nothing(found) + "\n")
         return found, None
     several = f"Use these {len(chosen)} models? They load only when asked for."
     question = several if len(chosen) > 1 else "Use this model? It loads only when asked for."
@@ -155,7 +157,8 @@ def _first_look(
         return found, None
     target = paths.config_dir(os.environ) / "config.yaml"
     init.write(target, survey.as_yaml(chosen))
-    terminal.note("")
+    if not terminal.json:
+        terminal.note("")
     return found, target
 
 

@@ -10,6 +10,7 @@ from anyio import to_thread
 from local_model_gateway import announcement, cli
 from tests.cli import stub
 from tests.config.bad_configs import BAD, Bad
+from tests.doctor import imitations
 
 # Runs in the child: the verb, then what it cost the processor and what it dragged in.
 MEASURE = """
@@ -113,6 +114,16 @@ async def test_the_note_of_a_dead_gateway_is_not_believed(tmp_path: Path) -> Non
     await to_thread.run_sync(announcement.write, folder, note)
     ran = await stub.shell(tmp_path).lmg("status")
     assert "127.0.0.1:9." not in ran.err
+
+
+async def test_what_is_no_gateway_is_not_taken_for_one(tmp_path: Path) -> None:
+    shell = stub.shell(tmp_path)
+    page = imitations.Imitation("none", {"/": "a web page", "/status": "<html>"})
+    with imitations.served(page) as port:
+        for words in (["status"], ["queue", "pause"]):
+            ran = await shell.here(*words, "--url", f"http://127.0.0.1:{port}")
+            assert ran.code == 3
+            assert f"What answers at http://127.0.0.1:{port} is not a gateway" in ran.err
 
 
 async def test_the_configured_port_and_key_are_used(tmp_path: Path) -> None:
