@@ -4,6 +4,7 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import anyio
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -42,6 +43,7 @@ def routes(
         Route("/admin/runtimes/{name}/log", _switch(switches.log), methods=["GET"]),
         Route("/admin/queue/pause", _switch(switches.pause), methods=["POST"]),
         Route("/admin/queue/resume", _switch(switches.resume), methods=["POST"]),
+        Route("/admin/work/{id}", _switch(switches.work), methods=["GET"]),
         Route("/admin/work/{id}/cancel", _switch(switches.cancel), methods=["POST"]),
         Route("/admin/work/{id}/priority", _switch(switches.priority), methods=["POST"]),
         Route("/admin/shutdown", _switch(switches.shutdown), methods=["POST"]),
@@ -77,17 +79,36 @@ class Switches:
         self._coordinator, self._stop = coordinator, stop
 
     async def load(self, request: Request, body: dict[str, Any]) -> dict[str, Any]:
-        """Bring a runtime up through the queue; answers when it is ready."""
+        """Bring a runtime up through the queue; answers when it is ready. Who hangs up leaves the queue."""
         name = self._runtime(request)
         keep_s = _number(body, "keep_s", None, 0, 7 * 86400)
-        await self._coordinator.load(name, keep_s)
+        refused: errors.CoordinatorError | None = None
+        async with anyio.create_task_group() as tasks:
+
+            async def until_left() -> None:
+                while (await request.receive())["type"] != "http.disconnect":
+                    pass
+                tasks.cancel_scope.cancel()
+
+            tasks.start_soon(until_left)
+            try:
+                await self._coordinator.load(name, keep_s)
+            except errors.CoordinatorError as error:
+                refused = error
+            tasks.cancel_scope.cancel()
+        if refused is not None:
+            raise refused
         return {"runtime": name, "state": "ready"}
 
     async def unload(self, request: Request, body: dict[str, Any]) -> dict[str, Any]:
         """Drain and stop a runtime; `now` cancels its work first."""
         name = self._runtime(request)
         unloaded = await self._coordinator.unload(name, body.get("now") is True)
-        return {"runtime": name, "waits_for_leases": unloaded.waits_for_leases}
+        return {
+            "runtime": name,
+            "waits_for_leases": unloaded.waits_for_leases,
+            "usual_run_s": self._coordinator.lessons.typical_run_s(name),
+        }
 
     async def log(self, request: Request, _: dict[str, Any]) -> dict[str, Any]:
         """The newest lines of a runtime's log, redacted."""
@@ -103,6 +124,15 @@ class Switches:
         """Let the queue go on."""
         await self._coordinator.pause(False)
         return {"paused": False}
+
+    async def work(self, request: Request, _: dict[str, Any]) -> dict[str, Any]:
+        """Where the time of one request went, also when it has ended.
+
+        The head of a stream that waits is sent before anybody knows.
+        """
+        item = (await self._coordinator.job(str(request.path_params["id"]), None)).item
+        shown = ("id", "runtime", "queue_ms", "load_ms", "first_token_ms")
+        return {**{name: getattr(item, name) for name in shown}, "state": item.state.value}
 
     async def cancel(self, request: Request, _: dict[str, Any]) -> dict[str, Any]:
         """Cancel any work item."""

@@ -12,6 +12,21 @@ def size(size_bytes: float | None) -> str:
     return f"{size_bytes:.1f} GiB"
 
 
+def rough_size(size_bytes: float | None) -> str:
+    """`8.1 GiB`, `131 GiB`: no decimals where they would only look exact."""
+    if size_bytes is None or size_bytes < 10 * 1024**3:
+        return size(size_bytes)
+    return f"{size_bytes / 1024**3:.0f} GiB"
+
+
+def amount(done_bytes: float, whole_bytes: float) -> str:
+    """`5.1 of 8.1 GiB`: the unit once, where both have the same."""
+    done, whole = size(done_bytes), size(whole_bytes)
+    if done.split()[-1] == whole.split()[-1]:
+        done = done.split()[0]
+    return f"{done} of {whole}"
+
+
 def span(seconds: float | None) -> str:
     """`4.2 s`, `1:50 min`, `3:10 h`, `2 days`."""
     if seconds is None:
@@ -25,6 +40,18 @@ def span(seconds: float | None) -> str:
     if hours < 48:
         return f"{hours}:{minutes:02} h"
     return f"{hours // 24} days"
+
+
+def clock(seconds: float) -> str:
+    """`0:33`, `1:50`, `1:02:10`: time that passes while one looks."""
+    minutes, rest = divmod(int(max(0.0, seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def soon(seconds: float) -> str:
+    """`4 s`, `1:50`: time that is left."""
+    return f"{max(0.0, seconds):.0f} s" if seconds < 59.5 else clock(round(seconds))
 
 
 def spread(between_s: tuple[float, float] | list[float] | None) -> str:

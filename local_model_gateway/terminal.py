@@ -1,12 +1,22 @@
 """What a person or a program gets to see: results on standard output, everything else on standard error."""
 
+import itertools
 import json
 import os
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+import threading
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+TURN_S = 0.1
+CALM_S = 0.3
+"""What is over sooner needs no line that flashes up."""
+GAP = "   "
+NARROWEST = 5
+"""Below so many cells a column says nothing any more."""
 _CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33"}
 
 
@@ -18,8 +28,10 @@ class Terminal:
         self.interactive = sys.stdin.isatty() and sys.stdout.isatty() and not wants_json
         plain = no_color or wants_json or "NO_COLOR" in os.environ
         self._colors = sys.stdout.isatty() and not plain
-        self._live = sys.stderr.isatty() and not wants_json
+        self.live = sys.stderr.isatty() and not wants_json and os.environ.get("TERM") != "dumb"
+        """Whether somebody watches a line that is replaced in place."""
         self._progress = ""
+        self._turning: _Turning | None = None
 
     def result(self, schema: str, content: Mapping[str, Any], text: str) -> None:  # Any: JSON
         """The command's outcome: `content` for programs, under a stable schema id, or `text` for people."""
@@ -45,18 +57,32 @@ class Terminal:
 
     def progress(self, text: str) -> None:
         """What is being waited for, replaced in place; silent where nobody watches."""
-        if not self._live or text == self._progress:
-            return
-        width = shutil.get_terminal_size().columns - 1
-        sys.stderr.write(f"\r\x1b[K{text[:width]}")
-        sys.stderr.flush()
-        self._progress = text
+        if self.live and text != self._progress:
+            _replace(text)
+            self._progress = text
+
+    def watch(self, words: Callable[[int], str]) -> None:
+        """One line that turns and tells by itself until something else is said.
+
+        `words` gets the cells that there are, and is asked ten times a second from a thread of its own.
+        """
+        self.end_progress()
+        if self.live:
+            self._turning = _Turning(words)
+            self._turning.start()
+
+    @property
+    def watched(self) -> bool:
+        """Whether a line turns now."""
+        return self._turning is not None
 
     def end_progress(self) -> None:
         """Take the progress line away."""
+        if self._turning is not None:
+            self._turning.end()
+            self._turning = None
         if self._progress:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
+            _erase()
             self._progress = ""
 
     def failed(self, code: str, message: str) -> None:
@@ -81,10 +107,93 @@ class Terminal:
         return f"\x1b[{_CODES[color]}m{text}\x1b[0m" if self._colors else text
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-        """Columns as wide as they need to be."""
-        widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+        """Columns as wide as they need to be; on a terminal, no wider than it is."""
+        widths = [max(map(cells, column)) for column in zip(header, *rows, strict=True)]
+        if sys.stdout.isatty():
+            widths = _squeezed(widths, shutil.get_terminal_size().columns)
         lines = [
-            "   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            GAP.join(
+                _padded(cell, width) for cell, width in zip(row, widths, strict=False)
+            ).rstrip()
             for row in (header, *rows)
         ]
         return "\n".join([self.paint("bold", lines[0]), *lines[1:]])
+
+
+def cells(text: str) -> int:
+    """How many columns of a terminal the text takes: an East Asian character two, an accent none."""
+    if text.isascii():
+        return len(text)
+    wide = sum(unicodedata.east_asian_width(each) in "WF" for each in text)
+    none = sum(unicodedata.category(each) in {"Mn", "Me", "Cf"} for each in text)
+    return len(text) + wide - none
+
+
+def cut(text: str, width: int) -> str:
+    """The text in at most so many cells; `…` says that something is missing."""
+    if cells(text) <= width:
+        return text
+    taken = next(end for end in range(len(text), -1, -1) if cells(text[:end]) < max(1, width))
+    return text[:taken].rstrip() + "…"
+
+
+def _padded(text: str, width: int) -> str:
+    short = cut(text, width)
+    return short + " " * (width - cells(short))
+
+
+def _squeezed(widths: Sequence[int], room: int) -> list[int]:
+    """Narrower columns, the widest first; what has no room at all, the last ones, is left out."""
+    kept = list(widths)
+    while len(kept) > 1 and sum(min(w, NARROWEST) + len(GAP) for w in kept) - len(GAP) > room:
+        kept.pop()
+    while (over := sum(kept) + len(GAP) * (len(kept) - 1) - room) > 0 and max(kept) > NARROWEST:
+        widest = kept.index(max(kept))
+        second = max((w for w in kept if w < kept[widest]), default=NARROWEST)
+        kept[widest] -= max(1, min(over, kept[widest] - max(second, NARROWEST)))
+    return kept
+
+
+class _Turning:
+    """The thread that redraws a line: it stands still only while it draws, and ends at once."""
+
+    def __init__(self, words: Callable[[int], str]) -> None:
+        self._words = words
+        self._drawing, self._over = threading.Lock(), threading.Event()
+        self._drawn = False
+        unicode = "utf" in (sys.stderr.encoding or "").lower()
+        self._frames = itertools.cycle(FRAMES if unicode else "|/-\\")
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def end(self) -> None:
+        """Nothing of the line is left, and nothing more of it will come."""
+        self._over.set()
+        with self._drawing:
+            if self._drawn:
+                _erase()
+
+    def _run(self) -> None:
+        pause_s = CALM_S
+        while not self._over.wait(pause_s):
+            pause_s = TURN_S
+            with self._drawing:
+                if self._over.is_set():
+                    return
+                words = self._words(shutil.get_terminal_size().columns - 3)
+                _replace(f"{next(self._frames)} {words}")
+                self._drawn = True
+
+
+def _replace(text: str) -> None:
+    # One cell stays free: a full line would wrap, and could not be taken back.
+    # Written over first, cleared after: a line that is blank in between would flicker.
+    sys.stderr.write(f"\r{cut(text, shutil.get_terminal_size().columns - 1)}\x1b[K")
+    sys.stderr.flush()
+
+
+def _erase() -> None:
+    sys.stderr.write("\r\x1b[K")
+    sys.stderr.flush()

@@ -10,25 +10,12 @@ from anyio import to_thread
 from local_model_gateway import announcement
 from tests.cli import pseudo_terminal, stub
 from tests.cli.test_connect import shell_with
-from tests.cli.test_verbs import EVENTS
 
 COLOR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def plain(text: str) -> str:
     return COLOR.sub("", text)
-
-
-async def test_run_shows_the_wait_and_takes_it_away_again(tmp_path: Path) -> None:
-    async with stub.served(events=EVENTS) as gateway:
-        ran = await pseudo_terminal.lmg(
-            stub.shell(tmp_path), "run", "tiny", "Say hello", "--url", gateway.url
-        )
-    assert ran.code == 0
-    waiting = ran.out.index("tiny: queued position=3 eta=42s   (Ctrl-C leaves the queue)")
-    answer = ran.out.index("Hello you")
-    assert waiting < ran.out.index("\r\x1b[K", waiting) < answer
-    assert "queued 1.5 s · load 2.5 s · first token" in plain(ran.out[answer:])
 
 
 async def test_the_status_is_coloured_for_people_who_want_colours(tmp_path: Path) -> None:
