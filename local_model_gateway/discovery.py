@@ -1,7 +1,7 @@
-"""What a program that knows only our address can read: the discovery manifest and `/llms.txt`."""
+"""What a program that knows only our address can read: the discovery manifest, and the guide at `/llms.txt`."""
 
-from collections.abc import Callable
-from string import Template
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.requests import Request
@@ -9,67 +9,100 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 import local_model_gateway
-from local_model_gateway import config
+from coordinator import loop
+from local_model_gateway import config, guide
 from runtimes import base
 
+PATH = "/.well-known/local-model-gateway.json"
 Specs = Callable[[], list[base.RuntimeSpec]]
 
-CODES = (
-    "invalid_request",
-    "model_not_found",
-    "queue_full",
-    "queue_timeout",
-    "run_timeout",
-    "engine_load_failed",
-    "upstream_error",
-    "cancelled",
-    "shutting_down",
-    "storage_unavailable",
-)
-"""The stable error codes that clients may act on."""
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What is known of one runtime now."""
+
+    state: str
+    context_tokens: int | None
+    usual_load_s: float | None
 
 
-def routes(settings: config.Config, url: Callable[[], str], specs: Specs) -> list[BaseRoute]:
-    """`url` is the address that we are reached at."""
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What changes from one look to the next; no forecast is made for it."""
+
+    ready: bool
+    queued: int
+    running: int
+    runtimes: Mapping[str, Line] = field(default_factory=dict)
+
+
+def moment(coordinator: loop.Coordinator) -> Moment:
+    """As it is now; costs as much as there are runtimes, however many requests wait."""
+    keeper, lessons = coordinator.keeper, coordinator.lessons
+    return Moment(
+        ready=coordinator.ready,
+        queued=len(keeper.ledger.line),
+        running=len(keeper.ledger.running),
+        runtimes={
+            name: Line(
+                resident.state.value,
+                None if resident.running is None else resident.running.context_tokens,
+                lessons.typical_load_s(name),
+            )
+            for name, resident in keeper.fleet.residents.items()
+        },
+    )
+
+
+def routes(
+    settings: config.Config,
+    url: Callable[[], str],
+    specs: Specs,
+    look: Callable[[], Moment] | None = None,
+) -> list[BaseRoute]:
+    """`url` is the address that we are reached at; without `look`, states are unknown."""
 
     async def manifest(_: Request) -> Response:
-        return JSONResponse(described(settings, url(), specs()))
+        return JSONResponse(described(settings, url(), specs(), None if look is None else look()))
 
-    async def guide(_: Request) -> Response:
-        return PlainTextResponse(written(settings, url(), specs()))
+    async def read(_: Request) -> Response:
+        return PlainTextResponse(guide.written(url(), specs(), keys=bool(settings.server.keys)))
 
     return [
-        Route("/.well-known/local-model-gateway.json", manifest, methods=["GET"]),
-        Route("/llms.txt", guide, methods=["GET"]),
+        Route(PATH, manifest, methods=["GET"]),
+        Route("/llms.txt", read, methods=["GET"]),
     ]
 
 
-def described(settings: config.Config, url: str, specs: list[base.RuntimeSpec]) -> dict[str, Any]:
-    """Addresses, models, limits and codes, for programs."""
+def described(
+    settings: config.Config, url: str, specs: list[base.RuntimeSpec], now: Moment | None
+) -> dict[str, Any]:
+    """Addresses, models, limits and codes, for programs: docs/discovery.md."""
     return {
         "schema": "lmg.discovery/1",
         "name": "local-model-gateway",
         "version": local_model_gateway.__version__,
         "endpoints": {
             "openai": f"{url}/v1",
-            "mcp": f"{url}/mcp",
+            "models": f"{url}/v1/models",
             "jobs": f"{url}/v1/jobs",
+            "mcp": f"{url}/mcp",
             "health": f"{url}/health",
             "ready": f"{url}/ready",
             "status": f"{url}/status",
-            "llms_txt": f"{url}/llms.txt",
         },
+        "links": {"self": f"{url}{PATH}", "llms_txt": f"{url}/llms.txt"},
         "mcp": {"transport": "streamable-http"},
-        "auth": {"required": bool(settings.server.keys), "scheme": "bearer"},
+        "auth": {
+            "required": bool(settings.server.keys),
+            "scheme": "bearer",
+            "headers": ["authorization", "x-api-key"],
+            "open": ["/health"],
+        },
+        "ready": None if now is None else now.ready,
+        "queue": None if now is None else {"queued": now.queued, "running": now.running},
         "models": [
-            {
-                "id": spec.name,
-                "aliases": list(spec.aliases),
-                "context_tokens": spec.context_tokens,
-                "capabilities": sorted(spec.capabilities),
-                "notice": spec.notice,
-            }
-            for spec in specs
+            _model(spec, None if now is None else now.runtimes.get(spec.name)) for spec in specs
         ],
         "timeouts": {
             "connect_s": 5,
@@ -84,78 +117,20 @@ def described(settings: config.Config, url: str, specs: list[base.RuntimeSpec]) 
             "max_queue": settings.queue.max_queue,
             "max_queue_per_client": settings.queue.max_queue_per_client,
         },
-        "error_codes": list(CODES),
+        "error_codes": [one.code for one in guide.ERRORS],
     }
 
 
-def written(settings: config.Config, url: str, specs: list[base.RuntimeSpec]) -> str:
-    """The same for a model to read, with what to do about waiting and errors."""
-    models = "\n".join(
-        f"- `{spec.name}`: {', '.join(sorted(spec.capabilities))}"
-        + (f"; {spec.context_tokens} tokens of context" if spec.context_tokens else "")
-        + (f". {spec.notice}" if spec.notice else "")
-        for spec in specs
-    )
-    key = "a bearer key" if settings.server.keys else "any key (none is checked on this machine)"
-    first = specs[0].name if specs else "MODEL"
-    return GUIDE.substitute(url=url, models=models or "- none yet", key=key, model=first)
-
-
-GUIDE = Template("""\
-# Local Model Gateway
-
-> One endpoint in front of every local model on this machine: a durable queue, engines started and swapped on demand, an
-> OpenAI-compatible API, and an MCP server with jobs and a broker for other MCP servers' tools.
-
-## Addresses
-- OpenAI-compatible: $url/v1 with $key
-- MCP, Streamable HTTP: $url/mcp
-- Stored jobs over HTTP: $url/v1/jobs
-- Status: $url/status · ready: $url/ready · manifest: $url/.well-known/local-model-gateway.json
-
-## Models
-$models
-
-Names are exact: an unknown one is a 404 with the nearest names, never another model.
-
-## A request
-```sh
-curl $url/v1/chat/completions -H 'content-type: application/json' \\
-  -d '{"model": "$model", "messages": [{"role": "user", "content": "Say hello."}], "stream": true}'
-```
-```python
-from openai import OpenAI
-client = OpenAI(base_url="$url/v1", api_key="local-model-gateway", timeout=600)
-print(client.chat.completions.create(model="$model", messages=[{"role": "user", "content": "Say hello."}]))
-```
-
-## Waiting is normal
-- A model that is not loaded is loaded; work for another model ends first. Use a connect timeout of 5 s and a read timeout of 600 s.
-- Streams get comments such as `: queued position=3 eta=42s` while they wait. Do not retry: it is the same line.
-- Without streaming, send `x-lmg-keepalive: whitespace` to be kept alive with spaces before the JSON body, or `Prefer:
-  respond-async` to get 202 and a job.
-- Body extras: `priority` (0-100, or `batch`, `normal`, `interactive`), `max_queue_wait_s`, `run_timeout_s`.
-- Closing the connection cancels the work. `Idempotency-Key` makes a retry join its first copy.
-
-## Long work
-MCP `submit_job`, or POST /v1/jobs with the body of a request: answers at once with an id, position and time; survives a restart.
-Then `wait_for_job` (at most 40 s a call), `get_job`, or GET /v1/jobs/ID?wait=30. `cancel_runtime_request` or DELETE cancels.
-
-## Tools of other MCP servers
-`search_tools` with words, `describe_tool` for the exact schema, `call_tool` to run it. A server starts when one of its tools is called.
-
-## Errors
-`{"error": {"message", "type", "code", "param", "src"}}`; `code` is stable, `src` says whether the gateway or the engine speaks.
-
-| status | code | what to do |
-|---|---|---|
-| 400 | invalid_request | mend the field that is named |
-| 404 | model_not_found | take one of the names in the message |
-| 429 | queue_full | wait as long as `Retry-After` says |
-| 503 | engine_load_failed | read the class and the log lines; retry after `Retry-After`, or take another model |
-| 502 | upstream_error | the engine broke; retry once |
-| 504 | queue_timeout | allow more with `max_queue_wait_s`, or submit a job |
-| 503 | shutting_down, storage_unavailable | retry later |
-
-`x-should-retry: false` means that a retry would only make it worse.
-""")
+def _model(spec: base.RuntimeSpec, line: Line | None) -> dict[str, Any]:
+    context = None if line is None else line.context_tokens
+    return {
+        "id": spec.aliases[0] if spec.aliases else spec.name,
+        "runtime": spec.name,
+        "aliases": list(spec.aliases),
+        "engine": spec.engine,
+        "state": "unknown" if line is None else line.state,
+        "context_tokens": context or spec.context_tokens,
+        "capabilities": sorted(spec.capabilities),
+        "usual_load_s": None if line is None else line.usual_load_s,
+        "notice": spec.notice,
+    }

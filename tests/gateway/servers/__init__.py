@@ -1,0 +1,1 @@
+"""MCP servers that stand behind the gateway in tests."""
