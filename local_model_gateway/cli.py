@@ -45,8 +45,10 @@ GROUPS: Mapping[str, Mapping[str, Verb]] = {
         "start": Verb("start", "start in the foreground"),
         "down": Verb("down", "stop; running answers may end first", "[--drain 60s]"),
         "init": Verb("init", "look around and write a configuration"),
-        "add": Verb("add", "add an engine's models to the configuration", "ENGINE"),
+        "add": Verb("add", "add an engine's models, or one model", "ENGINE|MODEL"),
+        "adopt": Verb("adopt", "take over an engine that was started by hand", "PID|PORT"),
         "import": Verb("importing", "take over another program's models", "FILE"),
+        "remove": Verb("remove", "take out what add, adopt or import wrote", "NAME"),
         "service": Verb("service", "start at login", "install|status|uninstall"),
     },
     "Use it": {

@@ -3,16 +3,17 @@
 import argparse
 import os
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from local_model_gateway import config, config_reader, errors, paths
-from local_model_gateway.commands import init
+from local_model_gateway import additions, config, config_reader, errors, paths, phrases
 from local_model_gateway.detection import survey
-from local_model_gateway.importing import carried, engine_router, llama_presets, llama_swap
+from local_model_gateway.importing import carried, engine_router, llama_presets, llama_swap, source
 from local_model_gateway.terminal import Terminal
 
 KINDS = ("llama-swap", "local-engine-router", "llama-server-presets")
+MAX_BYTES = 1024 * 1024
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,58 +24,103 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace, terminal: Terminal) -> int:
-    kind, found = recognised(Path(given.file).expanduser())
-    target = paths.config_dir(os.environ) / "conf.d" / f"imported-{kind}.yaml"
+    file = Path(given.file).expanduser().absolute()
+    kind, found = recognised(file)
+    name = f"imported-{kind}"
+    where = additions.target(name)
     if given.output:
-        target = Path(given.output).expanduser().absolute()
-    chosen, left_out = _holding(found, target)
-    text = f"# From {Path(given.file).name} ({kind}).\nversion: 1\n\n{survey.sections(chosen)}\n"
+        where = Path(given.output).expanduser().absolute()
+    chosen = _holding(found, where)
     if not chosen:
-        raise errors.CommandFailed("\n".join(["nothing could be carried over:", *left_out]))
-    kept = None if given.dry_run else init.write(target, text, force=given.force)
-    content: Mapping[str, Any] = {
+        raise errors.CommandFailed(
+            "\n".join(["nothing could be carried over:", *_said(file, found)])
+        )
+    head = additions.head("import", name, f"{file.name} ({kind})")
+    plan = additions.plan(given, chosen, where, head, force=given.force)
+    for wanted, whose in plan.conflicts.items():
+        found.leave(found.lines.get(wanted), wanted, f"{whose}; rename one of them")
+    kept = None
+    if plan.new and not given.dry_run:
+        kept = additions.write(plan, force=given.force)
+    content: dict[str, Any] = {  # Any: JSON
         "kind": kind,
-        "written": None if given.dry_run else str(target),
+        "changed": bool(plan.new) and not given.dry_run,
+        "written": str(where) if plan.new and not given.dry_run else None,
         "kept": None if kept is None else str(kept),
-        "models": [choice.name for choice in chosen],
-        "left_out": left_out,
-        "content": text,
+        "models": [choice.name for choice in chosen if choice.name not in plan.conflicts],
+        "there": dict(plan.there),
+        "left_out": [{"file": file.name, **asdict(one)} for one in found.left],
+        "content": plan.text if plan.new else "",
     }
-    lines = [text] if given.dry_run else [f"wrote {paths.shown(target)}: {len(chosen)} models"]
-    lines += [f"not carried over: {reason}" for reason in left_out]
+    lines = _outcome(plan, dry_run=given.dry_run)
+    if plan.new and not given.dry_run:
+        terminal.progress("telling the gateway")
+        taken = additions.taken(given, added=() if given.output else plan.new)
+        content["gateway"] = taken.as_json()
+        lines += [taken.said, f"Undo  lmg remove {where.stem}"]
+    if found.left:
+        lines += ["", f"not carried over, {phrases.count(len(found.left), 'thing')}:"]
+    lines += _said(file, found)
     terminal.result("lmg.import/1", content, "\n".join(lines))
     return 0
+
+
+def _outcome(plan: additions.Plan, *, dry_run: bool) -> list[str]:
+    lines = []
+    if plan.new and dry_run:
+        lines += [f"{paths.shown(plan.target)} would be:", "", plan.text]
+    elif plan.new:
+        count = phrases.count(len(plan.new), "model")
+        lines.append(f"wrote {paths.shown(plan.target)}: {count}")
+    if plan.there:
+        names = ", ".join(plan.there.values())
+        lines.append(f"configured already, and left as it is: {names}")
+    if not plan.new:
+        lines.append("nothing was changed")
+    return lines
+
+
+def _said(file: Path, found: carried.Carried) -> list[str]:
+    """One line for each, in the order of the file."""
+    return [
+        f"  {file.name}:{one.line or 1}: {one.key}: {one.why}"
+        for one in sorted(found.left, key=lambda one: one.line or 0)
+    ]
 
 
 def recognised(file: Path) -> tuple[str, carried.Carried]:
     """What the file is, and what is in it."""
     try:
-        content = file.read_bytes()
+        with file.open("rb") as stream:
+            content = stream.read(MAX_BYTES + 1)
     except OSError as error:
         raise errors.NoSuchThing(f"{file}: {(error.strerror or 'unreadable').lower()}") from None
-    text = content.decode("utf-8", "replace")
-    if file.suffix == ".ini" and llama_presets.recognises(text):
-        return KINDS[2], llama_presets.read(text)
-    # Their references mean something else than ours: nothing is filled in here.
-    data = config_reader.parse(content.replace(b"${", b"$${"), file, {}).data
-    if llama_swap.recognises(data):
-        return KINDS[0], llama_swap.read(data)
-    if engine_router.recognises(data):
-        return KINDS[1], engine_router.read(data)
+    if len(content) > MAX_BYTES:
+        raise errors.CommandFailed(f"{file.name} is larger than {MAX_BYTES // 1024} KiB")
+    text = content.decode("utf-8-sig", "replace")
+    if file.suffix in (".ini", ".conf", ".cfg"):
+        presets = source.read_ini(text, file)
+        if llama_presets.recognises(presets):
+            return KINDS[2], llama_presets.read(presets)
+    else:
+        read = source.read_yaml(text, file)
+        if llama_swap.recognises(read.data):
+            return KINDS[0], llama_swap.read(read)
+        if engine_router.recognises(read.data):
+            return KINDS[1], engine_router.read(read)
     raise errors.CommandFailed(f"{file.name} is no configuration of {', '.join(KINDS)}")
 
 
-def _holding(found: carried.Carried, target: Path) -> tuple[list[survey.Choice], list[str]]:
+def _holding(found: carried.Carried, where: Path) -> list[survey.Choice]:
     """Only runtimes that our own reader takes; for the others, why not."""
     made: dict[str, survey.Choice] = {}
-    left_out = list(found.left_out)
     for name, section in found.runtimes.items():
-        before = dict(made)
+        before: Mapping[str, survey.Choice] = dict(made)
         survey.add(made, name, section)
         text = "version: 1\n" + survey.sections(list(made.values()))
         try:
-            config.validate(config_reader.parse(text.encode(), target, os.environ))
+            config.validate(config_reader.parse(text.encode(), where, os.environ))
         except errors.ConfigError as error:
-            made = before
-            left_out.append(f"{name}: {error.message}{error.suggestion or ''}")
-    return list(made.values()), left_out
+            made = dict(before)
+            found.leave(found.lines.get(name), name, f"{error.message}{error.suggestion or ''}")
+    return list(made.values())
