@@ -10,9 +10,10 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
-from local_model_gateway import __version__
+from local_model_gateway import __version__, paths
 from local_model_gateway.errors import GatewayError
 from local_model_gateway.terminal import Terminal
 
@@ -157,6 +158,12 @@ def _guarded(do: Callable[[], int], terminal: Terminal) -> int:
         # Whoever read our output has had enough, as `| head` does; nothing went wrong.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        # A full disk, a read-only folder, a file where a folder should be: the system's words, and the place.
+        if error.strerror is None or error.filename is None:
+            raise
+        terminal.failed("failed", f"{paths.shown(Path(error.filename))}: {error.strerror}")
+        return 1
 
 
 def _mcp(arguments: Sequence[str]) -> int:

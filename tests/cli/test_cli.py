@@ -83,6 +83,14 @@ async def test_an_unknown_option_is_a_usage_error(tmp_path: Path) -> None:
     assert "--nope" in ran.err
 
 
+async def test_what_the_disk_refuses_is_said_in_one_line_with_its_place(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    ran = await stub.shell(tmp_path).here("init", "--output", "file/here/config.yaml")
+    assert ran.code == 1
+    assert ran.err.endswith("~/file/here: Not a directory\n")
+    assert "Traceback" not in ran.err
+
+
 async def test_the_version_is_told(tmp_path: Path) -> None:
     ran = await stub.shell(tmp_path).lmg("--version")
     assert (ran.code, ran.out) == (0, "local-model-gateway 0.1.0\n")
