@@ -1,19 +1,18 @@
-"""From `lmg up` on a machine without any state to the first token of the built-in model."""
+"""From `lmg up` on a machine where it never ran to the first token that `lmg run` prints, looking around included."""
 
-import http.client
-import json
 import os
-import signal
+import shlex
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
 
-from tests.support.gateway import ROOT, free_port
+from tests.support import private_network
+from tests.support.gateway import ROOT
 
 ROUNDS = 5
+LMG = shlex.join([sys.executable, "-m", "local_model_gateway"])
 
 
 def main() -> None:
@@ -23,57 +22,34 @@ def main() -> None:
 
 
 def first_token() -> float:
-    """One gateway's life: nothing there, started, asked, stopped."""
-    with tempfile.TemporaryDirectory(prefix="lmg-first-") as folder:
-        home, port = Path(folder), free_port()
-        config = home / "config.yaml"
-        config.write_text(f"version: 1\nserver: {{port: {port}}}\nstate_dir: {home}/state\n")
-        config.chmod(0o600)
-        begun = time.perf_counter()
-        gateway = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "local_model_gateway",
-                "up",
-                "--yes",
-                "--foreground",
-                "--config",
-                str(config),
-            ],
-            cwd=ROOT,
-            env={**os.environ, "HOME": folder},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            token(port)
-            return time.perf_counter() - begun
-        finally:
-            gateway.send_signal(signal.SIGTERM)
-            gateway.wait(60)
+    """One gateway's life: nothing there, started, asked, stopped; on the default port of a network of its own."""
+    with (
+        tempfile.TemporaryDirectory(prefix="lmg-first-") as home,
+        private_network.made() as network,
+    ):
+        unset = {"XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "LMG_CONFIG"}
+        env = {name: value for name, value in os.environ.items() if name not in unset}
+        env |= {"HOME": home, "PYTHONPATH": str(ROOT)}
 
-
-def token(port: int) -> None:
-    """Ask until it listens, then wait for the first piece of text."""
-    body = {"model": "tiny", "stream": True, "messages": [{"role": "user", "content": "Hello"}]}
-    while True:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-        try:
-            connection.request(
-                "POST",
-                "/v1/chat/completions",
-                json.dumps(body),
-                {"content-type": "application/json"},
+        def shell(script: str) -> subprocess.Popen[bytes]:
+            return subprocess.Popen(
+                [*network.enter, "sh", "-c", script],
+                cwd=home,
+                env=env,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
             )
-            answer = connection.getresponse()
-            while line := answer.readline():
-                if b'"content":"' in line.replace(b" ", b""):
-                    return
-        except ConnectionError:
-            time.sleep(0.01)
-        finally:
-            connection.close()
+
+        begun = time.perf_counter()
+        with shell(f"{LMG} up --yes >/dev/null && exec {LMG} run tiny Hello") as ran:
+            assert ran.stdout is not None
+            said = ran.stdout.read(1)
+            taken = time.perf_counter() - begun
+            said += ran.stdout.read()
+        with shell(f"{LMG} down --drain 0s"):
+            pass
+        assert said, "the model said nothing"
+        return taken
 
 
 if __name__ == "__main__":
