@@ -10,7 +10,8 @@ from starlette.routing import BaseRoute, Route
 
 import local_model_gateway
 from coordinator import loop
-from local_model_gateway import config, guide
+from local_model_gateway import config, guard_rules, guide
+from openai_shim import options
 from runtimes import base
 
 PATH = "/.well-known/local-model-gateway.json"
@@ -97,7 +98,7 @@ def described(
             "required": bool(settings.server.keys),
             "scheme": "bearer",
             "headers": ["authorization", "x-api-key"],
-            "open": ["/health"],
+            "open": sorted(guard_rules.OPEN_ROUTES),
         },
         "ready": None if now is None else now.ready,
         "queue": None if now is None else {"queued": now.queued, "running": now.running},
@@ -109,7 +110,7 @@ def described(
             "read_s": 600,
             "max_queue_wait_s": settings.queue.max_queue_wait,
             "run_timeout_s": settings.queue.run_timeout,
-            "keepalive_s": 10,
+            "keepalive_s": options.ShimOptions().keepalive_s,
         },
         "limits": {
             "max_body_bytes": settings.server.max_body,

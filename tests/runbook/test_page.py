@@ -1,6 +1,8 @@
 """The runbook is read as it is meant, and speaks of everything that can need an agent."""
 
+import argparse
 import ast
+import importlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +11,7 @@ import pytest
 
 import local_model_gateway.app
 import local_model_gateway.serve
-from local_model_gateway import errors
+from local_model_gateway import cli, errors
 from tests.runbook import page
 
 ROOT = Path(__file__).parents[2]
@@ -119,3 +121,26 @@ def test_an_expectation_holds_or_not(comment: str, holds: bool) -> None:
 def test_what_would_be_passed_over_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"line|block"):
         page.read(text)
+
+
+def quoted_commands() -> Iterator[list[str]]:
+    """Every `lmg …` of the page, in its words and in its blocks."""
+    scripts = [line for block in page.read(TEXT).blocks for line in block.script.splitlines()]
+    for text in [*re.findall(r"`([^`\n]+)`", TEXT), *scripts]:
+        for words in re.findall(r"(?:^|bin/)lmg ([a-z][^;&|]*)", text):
+            yield words.split()
+
+
+def test_every_command_of_the_page_has_its_verb_and_its_options() -> None:
+    found = list(quoted_commands())
+    assert len(found) > 25
+    for verb, *words in found:
+        assert verb in cli.VERBS, verb
+        if verb == "mcp":
+            continue  # a command line of its own
+        module = importlib.import_module(f"local_model_gateway.commands.{cli.VERBS[verb].module}")
+        parser = argparse.ArgumentParser()
+        module.arguments(parser)
+        known = parser.format_help() + " --json --config --url --help"
+        for option in (word for word in words if word.startswith("--")):
+            assert re.search(rf"{option}\b", known), f"lmg {verb} {option}"
