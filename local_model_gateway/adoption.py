@@ -123,16 +123,22 @@ def understood(stray: Stray, name: str | None = None) -> Adopted:
 
 def end(stray: Stray, patience_s: float, *, force: bool = False) -> bool:
     """Ask it to end, and wait; True when nothing of it is left. Kills only when forced."""
-    members = _members(stray)
-    for process in members:
-        _signal(process, kill=False)
-    _, left = psutil.wait_procs(members, timeout=patience_s)
-    if left and force:
+    left = _members(stray)
+    for kill in (False, True)[: 1 + force]:
         for process in left:
-            _signal(process, kill=True)
-        _, left = psutil.wait_procs(left, timeout=patience_s)
-    # One that only waits to be collected by its parent has ended.
-    return not any(_runs(process) for process in left)
+            _signal(process, kill=kill)
+        left = _waited_for(left, patience_s)
+    return not left
+
+
+def _waited_for(processes_: list[psutil.Process], patience_s: float) -> list[psutil.Process]:
+    """Those that still run after that long. One that only waits to be collected by its parent has ended."""
+    began = time.monotonic()
+    while (left := [one for one in processes_ if _runs(one)]) and (
+        time.monotonic() - began < patience_s
+    ):
+        time.sleep(POLL_S)
+    return left
 
 
 def taken_again(port: int, watch_s: float = 1.5) -> int | None:

@@ -1,0 +1,241 @@
+"""An engine that somebody started by hand becomes one that the gateway starts, and only then ends."""
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import anyio
+import anyio.abc
+import psutil
+import pytest
+from anyio import to_thread
+
+from local_model_gateway import config
+from tests.cli import programs, pseudo_terminal, stub
+from tests.cli.test_remove import snapshot
+from tests.doctor import imitations
+from tests.support.gateway import free_port
+
+OLLAMA = next(one for one in imitations.IMITATIONS if one.engine == "ollama")
+STRANGER = next(one for one in imitations.IMITATIONS if one.engine == "openai")
+
+
+@contextlib.asynccontextmanager
+async def started(
+    tmp_path: Path, *words: str, **env: str
+) -> AsyncGenerator[tuple[anyio.abc.Process, int]]:
+    """A program of ours that was started by hand in `tmp_path/work`, and its port."""
+    work = tmp_path / "work"
+    work.mkdir(exist_ok=True)
+    (work / "m.gguf").write_bytes(b"GGUF")
+    port = free_port()
+    process = await anyio.open_process(
+        [word.replace("PORT", str(port)) for word in words],
+        cwd=work,
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), **env},
+        stderr=None,
+        start_new_session=True,
+    )
+    try:
+        assert process.stdout is not None
+        said = b""
+        with anyio.fail_after(stub.LIMIT_S):
+            while b"listening on" not in said:
+                said += await process.stdout.receive()
+        yield process, port
+    finally:
+        with anyio.CancelScope(shield=True):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.aclose()
+
+
+def bin_(tmp_path: Path, *names: str) -> Path:
+    return programs.installed(tmp_path / "bin", *(names or ("llama-server",)))
+
+
+def llama(tmp_path: Path) -> tuple[str, ...]:
+    program = str(bin_(tmp_path) / "llama-server")
+    return (program, "-m", "m.gguf", "--port", "PORT", "-c", "8192", "-np", "2", "-a", "mine")
+
+
+def with_a_port(tmp_path: Path) -> stub.Shell:
+    file = tmp_path / "config" / "local-model-gateway" / "config.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text("server: {port: 0}\n")
+    file.chmod(0o600)
+    return stub.shell(tmp_path)
+
+
+async def loaded(tmp_path: Path) -> config.Config:
+    env = {"XDG_CONFIG_HOME": str(tmp_path / "config")}
+    return await to_thread.run_sync(config.load, None, env)
+
+
+async def test_it_is_shown_asked_for_written_and_ended_and_the_gateway_starts_it_again(
+    tmp_path: Path,
+) -> None:
+    shell = with_a_port(tmp_path)
+    await shell.lmg("up", "--yes")
+    before = snapshot(tmp_path / "config")
+    try:
+        async with started(
+            tmp_path, *llama(tmp_path), "-ngl", "99", CUDA_VISIBLE_DEVICES="0", HF_TOKEN="canary"
+        ) as (process, port):
+            dry = await shell.lmg("adopt", str(port), "--dry-run")
+            assert f"pid {process.pid} is then asked to end (nobody is connected to it)" in dry.out
+            refused = await shell.lmg("adopt", str(port))
+            assert refused.code == 6
+            assert process.returncode is None
+            assert snapshot(tmp_path / "config") == before
+            ran = await shell.lmg("adopt", str(process.pid), "--yes", "--json")
+            assert ran.code == 0, ran.err
+            assert ran.json["gateway"] == {"running": True, "taken": True}
+            with anyio.fail_after(stub.LIMIT_S):
+                assert await process.wait() == 0
+        runtime = (await loaded(tmp_path)).runtimes["mine"]
+        assert (runtime.engine, runtime.model) == ("llama-server", f"{tmp_path}/work/m.gguf")
+        assert (runtime.context, runtime.max_concurrency) == (4096, 2)
+        assert (runtime.args, runtime.port) == (["-ngl", "99"], None)
+        assert runtime.env == {"CUDA_VISIBLE_DEVICES": "0"}
+        answer = await shell.lmg("run", "mine", "hello", "--json")
+        assert (answer.code, bool(answer.json["text"])) == (0, True), answer.err
+        undone = await shell.lmg("remove", "mine", "--json")
+        assert undone.json["gateway"] == {"running": True, "taken": True}
+    finally:
+        await shell.lmg("down", "--drain", "0s")
+    assert snapshot(tmp_path / "config") == before
+
+
+async def test_open_connections_are_counted(tmp_path: Path) -> None:
+    async with (
+        started(tmp_path, *llama(tmp_path)) as (_, port),
+        await anyio.connect_tcp("127.0.0.1", port) as stream,
+    ):
+        await stream.send(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n")
+        await stream.receive()
+        ran = await stub.shell(tmp_path).lmg("adopt", str(port), "--dry-run", "--json")
+    assert ran.json["connections"] == 1
+
+
+@pytest.mark.parametrize(("answer", "goes"), [("n\n", False), ("y\n", True)])
+async def test_a_person_is_asked_first(tmp_path: Path, answer: str, goes: bool) -> None:
+    async with started(tmp_path, *llama(tmp_path)) as (process, port):
+        ran = await pseudo_terminal.lmg(stub.shell(tmp_path), "adopt", str(port), typed=answer)
+        assert "is then asked to end" in ran.out
+        assert ran.code == (0 if goes else 6)
+        if goes:
+            with anyio.fail_after(stub.LIMIT_S):
+                await process.wait()
+        else:
+            assert process.returncode is None
+    assert (tmp_path / "config").exists() is goes
+
+
+async def test_a_script_of_python_and_an_engine_with_a_key_are_understood(tmp_path: Path) -> None:
+    vllm = str(bin_(tmp_path, "vllm") / "vllm")
+    words = ("serve", "org/model", "--port", "PORT", "--max-model-len", "4096", "--dtype", "half")
+    async with started(
+        tmp_path, sys.executable, vllm, *words, VLLM_API_KEY="canary", VLLM_LOGGING_LEVEL="DEBUG"
+    ) as (_, port):
+        ran = await stub.shell(tmp_path).lmg("adopt", f":{port}", "--yes", "--json")
+    assert ran.code == 0, ran.err
+    runtime = (await loaded(tmp_path)).runtimes["model"]
+    assert (runtime.engine, runtime.model, runtime.executable) == ("vllm", "org/model", vllm)
+    assert (runtime.context, runtime.args) == (4096, ["--dtype", "half"])
+    assert runtime.env == {"VLLM_LOGGING_LEVEL": "DEBUG"}
+
+
+async def test_what_the_command_leaves_open_is_asked_of_the_engine(tmp_path: Path) -> None:
+    program = str(bin_(tmp_path) / "llama-server")
+    async with started(tmp_path, program, "-m", "m.gguf", "--port", "PORT") as (_, port):
+        ran = await stub.shell(tmp_path).lmg("adopt", str(port), "--dry-run", "--json")
+    assert "context: 8192\n    max_concurrency: 1" in ran.json["content"]
+    assert ran.json["notes"] == []
+
+
+async def test_a_server_that_manages_its_models_goes_on_and_its_models_are_added(
+    tmp_path: Path,
+) -> None:
+    shell = stub.shell(tmp_path)
+    with imitations.served(OLLAMA) as port:
+        ran = await shell.lmg("adopt", str(port), "--yes", "--json")
+        assert (ran.code, ran.json["ended"]) == (0, False)
+        before = snapshot(tmp_path)
+        again = await shell.lmg("adopt", str(port), "--yes", "--json")
+        assert (again.code, again.json["written"], snapshot(tmp_path)) == (0, None, before)
+    runtimes = (await loaded(tmp_path)).runtimes
+    assert [runtimes[name].model for name in runtimes] == ["gemma4:12b", "qwen3:32b"]
+
+
+async def test_a_command_that_is_not_understood_changes_nothing_and_says_what_to_write(
+    tmp_path: Path,
+) -> None:
+    with imitations.served(STRANGER) as port:
+        ran = await stub.shell(tmp_path).lmg("adopt", str(port), "--yes")
+    assert ran.code == 1
+    assert "Nothing was changed. Write it by hand" in ran.err
+    assert "    cmd: [" in ran.err
+    assert not (tmp_path / "config").exists()
+
+
+async def test_one_that_does_not_end_is_said_and_only_killed_by_force(tmp_path: Path) -> None:
+    shell = stub.shell(tmp_path)
+    words = llama(tmp_path)
+    (tmp_path / "bin" / "deaf-to-term").touch()
+    async with started(tmp_path, *words) as (process, port):
+        ran = await shell.lmg("adopt", str(port), "--yes", "--wait", "500ms")
+        assert ran.code == 1
+        assert f"lmg adopt {process.pid} --force" in ran.err
+        assert process.returncode is None
+        ran = await shell.lmg("adopt", str(process.pid), "--yes", "--wait", "500ms", "--force")
+        assert ran.code == 0, ran.err
+        with anyio.fail_after(stub.LIMIT_S):
+            assert await process.wait() == -signal.SIGKILL
+
+
+async def test_one_that_something_starts_again_is_said(tmp_path: Path) -> None:
+    loop = "import subprocess, sys\nwhile True: subprocess.run(sys.argv[1:])"
+    async with started(tmp_path, sys.executable, "-c", loop, *llama(tmp_path)) as (_, port):
+        ran = await stub.shell(tmp_path).lmg("adopt", str(port), "--yes")
+    assert ran.code == 1
+    assert "something starts it anew" in ran.err
+
+
+async def test_the_gateway_and_its_own_engines_are_refused(tmp_path: Path) -> None:
+    shell = with_a_port(tmp_path)
+    up = await shell.lmg("up", "--yes", "--json")
+    try:
+        await shell.lmg("run", "tiny", "hello")
+        children = await to_thread.run_sync(psutil.Process(up.json["pid"]).children)
+        assert children
+        for pid in (up.json["pid"], *(child.pid for child in children)):
+            ran = await shell.lmg("adopt", str(pid), "--yes")
+            assert ran.code == 6
+            assert "managed already" in ran.err
+        assert all(child.is_running() for child in children)
+    finally:
+        await shell.lmg("down", "--drain", "0s")
+
+
+@pytest.mark.parametrize(
+    ("which", "says"),
+    [
+        ("llama", "neither a pid nor a port"),
+        (":1", "nothing listens on port 1"),
+        ("99999999", "pid"),
+    ],
+)
+async def test_what_is_not_there_is_said(tmp_path: Path, which: str, says: str) -> None:
+    ran = await stub.shell(tmp_path).here("adopt", which, "--yes")
+    assert ran.code == 5
+    assert says in ran.err
+
+
+async def test_a_process_that_listens_nowhere_is_no_engine_yet(tmp_path: Path) -> None:
+    ran = await stub.shell(tmp_path).here("adopt", str(os.getppid()), "--yes")
+    assert ran.code in {5, 6}
+    assert not (tmp_path / "config").exists()
