@@ -6,6 +6,7 @@ configuration that takes any free port, because the usual one may be in use here
 back is run twice, because the page says that it can be. What a block starts is ended, however it goes.
 """
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -134,23 +135,22 @@ def run(block: page.Block, where: Place) -> None:
 
 def end(where: Place) -> list[str]:
     """What still runs in this place is ended, and named."""
-    left = list(_running(where))
-    named = [f"{one.pid} {' '.join(one.cmdline())}" for one in left if one.is_running()]
-    for one in left:
-        one.terminate()
-    for one in psutil.wait_procs(left, END_WITHIN_S)[1]:
-        one.kill()
-    return named
+    left = dict(_running(where))
+    for process in left:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()
+    for process in psutil.wait_procs(list(left), END_WITHIN_S)[1]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    return list(left.values())
 
 
-def _running(where: Place) -> Iterator[psutil.Process]:
-    """Processes with our home: nobody else has it."""
+def _running(where: Place) -> Iterator[tuple[psutil.Process, str]]:
+    """Processes with our home, which nobody else has, and what they are."""
     for process in psutil.process_iter():
-        try:
-            if process.environ().get("HOME") == str(where.home) and process.is_running():
-                yield process
-        except psutil.Error:
-            continue
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get("HOME") == str(where.home):
+                yield process, f"{process.pid} {' '.join(process.cmdline())}"
 
 
 def _unnamed(book: page.Runbook, where: Place) -> Iterator[str]:
