@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import re
 import shutil
 import sys
 import threading
@@ -14,9 +15,12 @@ FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 TURN_S = 0.1
 CALM_S = 0.3
 """What is over sooner needs no line that flashes up."""
-GAP = "   "
-NARROWEST = 5
-"""Below so many cells a column says nothing any more."""
+GAPS = ("   ", "  ")
+"""Between columns, where there is room and where there is little."""
+TITLE = 10
+NARROWEST = 10
+"""Below so many cells a column says nothing any more: the last ones are rather left out."""
+_COLOR = re.compile(r"\x1b\[[0-9;]*m")
 _CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33"}
 
 
@@ -106,22 +110,32 @@ class Terminal:
         """The text in a colour, where colours are wanted."""
         return f"\x1b[{_CODES[color]}m{text}\x1b[0m" if self._colors else text
 
+    def titled(self, title: str, lines: Sequence[str]) -> str:
+        """Lines beside a title; on a terminal they are broken where it ends, and stay beside it."""
+        if sys.stdout.isatty():
+            room = max(NARROWEST, shutil.get_terminal_size().columns - TITLE)
+            lines = [piece for line in lines for piece in broken(line, room)]
+        indent = "\n" + " " * TITLE
+        return f"{title:{TITLE}}{indent.join(lines)}"
+
     def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         """Columns as wide as they need to be; on a terminal, no wider than it is."""
         widths = [max(map(cells, column)) for column in zip(header, *rows, strict=True)]
-        if sys.stdout.isatty():
-            widths = _squeezed(widths, shutil.get_terminal_size().columns)
+        gap, room = GAPS[0], shutil.get_terminal_size().columns
+        if sys.stdout.isatty() and sum(widths) + len(gap) * (len(widths) - 1) > room:
+            gap = GAPS[1]
+            widths = _squeezed(widths, len(gap), room)
         lines = [
-            GAP.join(
-                _padded(cell, width) for cell, width in zip(row, widths, strict=False)
-            ).rstrip()
+            gap.join(map(_padded, row, widths)).rstrip()  # `map` ends with the shorter: the widths
             for row in (header, *rows)
         ]
         return "\n".join([self.paint("bold", lines[0]), *lines[1:]])
 
 
 def cells(text: str) -> int:
-    """How many columns of a terminal the text takes: an East Asian character two, an accent none."""
+    """How many columns of a terminal the text takes: an East Asian character two, an accent or a colour none."""
+    if "\x1b" in text:
+        text = _COLOR.sub("", text)
     if text.isascii():
         return len(text)
     wide = sum(unicodedata.east_asian_width(each) in "WF" for each in text)
@@ -137,20 +151,34 @@ def cut(text: str, width: int) -> str:
     return text[:taken].rstrip() + "…"
 
 
+def broken(line: str, room: int) -> list[str]:
+    """The line in pieces that fit, broken between words where that is possible."""
+    pieces = [""]
+    for word in line.split(" "):
+        joined = f"{pieces[-1]} {word}" if pieces[-1] else word
+        if cells(joined) <= room:
+            pieces[-1] = joined
+            continue
+        pieces.append("")
+        for character in word:
+            if cells(pieces[-1] + character) > room:
+                pieces.append("")
+            pieces[-1] += character
+    return [piece for piece in pieces if piece] or [""]
+
+
 def _padded(text: str, width: int) -> str:
     short = cut(text, width)
     return short + " " * (width - cells(short))
 
 
-def _squeezed(widths: Sequence[int], room: int) -> list[int]:
-    """Narrower columns, the widest first; what has no room at all, the last ones, is left out."""
+def _squeezed(widths: Sequence[int], gap: int, room: int) -> list[int]:
+    """Narrower columns, the widest first; those at the end for which there is no room are left out."""
     kept = list(widths)
-    while len(kept) > 1 and sum(min(w, NARROWEST) + len(GAP) for w in kept) - len(GAP) > room:
+    while len(kept) > 1 and sum(min(w, NARROWEST) + gap for w in kept) - gap > room:
         kept.pop()
-    while (over := sum(kept) + len(GAP) * (len(kept) - 1) - room) > 0 and max(kept) > NARROWEST:
-        widest = kept.index(max(kept))
-        second = max((w for w in kept if w < kept[widest]), default=NARROWEST)
-        kept[widest] -= max(1, min(over, kept[widest] - max(second, NARROWEST)))
+    while sum(kept) + gap * (len(kept) - 1) > room and max(kept) > 1:
+        kept[kept.index(max(kept))] -= 1
     return kept
 
 

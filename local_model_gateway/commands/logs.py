@@ -5,7 +5,7 @@ import json
 import os
 import time
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -42,12 +42,30 @@ def run(given: argparse.Namespace, terminal: Terminal) -> int:
 
 
 def _engine(given: argparse.Namespace, terminal: Terminal) -> int:
+    gateway = client.find(given)
     path = f"/admin/runtimes/{urllib.parse.quote(given.source, safe='')}/log"
-    found = client.find(given).get(path)
-    lines = found["lines"][-given.lines :] if given.lines else []
-    text = "\n".join(lines) or "this engine has said nothing yet"
-    terminal.result("lmg.logs/1", {"runtime": found["runtime"], "lines": lines}, text)
-    return 0
+    found = gateway.get(path)
+    seen = list(found["lines"])
+    lines: Sequence[str] = seen[-given.lines :] if given.lines else []
+    if not given.follow:
+        text = "\n".join(lines) or "this engine has said nothing yet"
+        terminal.result("lmg.logs/1", {"runtime": found["runtime"], "lines": list(lines)}, text)
+        return 0
+    while True:
+        for line in lines:
+            terminal.object({"line": line}) if terminal.json else terminal.say(line)
+        time.sleep(FOLLOW_S)
+        now = list(gateway.get(path)["lines"])
+        lines, seen = since(seen, now), now
+
+
+def since(before: Sequence[str], now: Sequence[str]) -> Sequence[str]:
+    """What was added: only the newest lines are told, so the old ones may have moved out of sight."""
+    for gone in range(len(before) + 1):
+        kept = len(before) - gone
+        if list(before[gone:]) == list(now[:kept]):
+            return now[kept:]
+    return now
 
 
 def _following(file: Path, stream: TextIO, rest: str) -> Iterator[str]:

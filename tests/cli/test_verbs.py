@@ -50,25 +50,6 @@ async def test_every_verb_that_reads_has_json_with_a_schema_id(
     assert "{" not in person.out
 
 
-async def test_the_status_names_what_runs_waits_and_failed(tmp_path: Path) -> None:
-    async with stub.served() as gateway:
-        ran = await stub.shell(tmp_path).here("status", "--url", gateway.url)
-    assert "running, pid 1, up 3:10 min" in ran.out
-    assert "1 of 2 models loaded" in ran.out
-    assert "1 running, 1 waiting; next is tiny in 9.0 s to 1:50 min" in ran.out
-    assert "3.0 GiB of 8.0 GiB" in ran.out
-    assert "1 failed, 12 succeeded" in ran.out
-    assert "big: oom" in ran.out
-
-
-async def test_the_queue_says_what_is_waited_for(tmp_path: Path) -> None:
-    async with stub.served() as gateway:
-        ran = await stub.shell(tmp_path).here("queue", "--url", gateway.url)
-    assert "a swap of big" in ran.out
-    assert "work_a" in ran.out
-    assert "work_r" in ran.out
-
-
 @pytest.mark.parametrize(
     ("words", "asked", "says"),
     [
