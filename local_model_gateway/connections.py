@@ -1,20 +1,22 @@
 """Sets a client up by its recipe, remembers exactly what was done, and undoes exactly that."""
 
+import dataclasses
 import hashlib
-import json
-import os
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
 
-from local_model_gateway import errors, merging, paths
+from local_model_gateway import errors, merging, paths, whole_files
+from local_model_gateway.connection_book import Book, Done
 from recipes.front_matter import CommandCheck, CommandStep, EnvStep, FileStep, ManualStep, MergeStep
 from recipes.render import Rendered
 
 COMMAND_S = 60.0
+NOT_FOUND = 127
+"""What a shell exits with, too, where there is no such program."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,61 +35,28 @@ class Change:
     undo: tuple[str, ...] = ()
     format: merging.Format | None = None
     keys: tuple[tuple[str, ...], ...] = ()
-
-    @property
-    def needed(self) -> bool:
-        """Whether doing it would change anything."""
-        return self.kind != "write" or self.before != self.after
+    pending: bool = True
+    """Whether doing it would change anything."""
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """One step that was done, with what undoing it takes."""
+class Undone:
+    """What became of one step: `problem` where it could not be taken back, `note` where it is worth a word."""
 
-    kind: str
-    path: str | None = None
-    backup: str | None = None
-    """Where the old content is kept; None: there was none."""
-    after_sha256: str | None = None
-    format: merging.Format | None = None
-    keys: list[list[str]] = field(default_factory=list)
-    run: list[str] = field(default_factory=list)
-    undo: list[str] = field(default_factory=list)
+    problem: str | None = None
+    note: str | None = None
+    forget: bool = True
+    """False: it can be tried again."""
 
 
-class Book:
-    """What was done for each client: one file each, in the state directory."""
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a client's own program says of the connection."""
 
-    def __init__(self, state_dir: Path) -> None:
-        self._folder = state_dir / "connections"
-
-    def read(self, client: str) -> list[Done]:
-        """The steps that are in force for this client, oldest first."""
-        try:
-            rows = json.loads((self._folder / f"{client}.json").read_bytes())
-        except FileNotFoundError:
-            return []
-        return [Done(**row) for row in rows]
-
-    def write(self, client: str, done: Sequence[Done]) -> None:
-        """Remember them; none at all forgets the client."""
-        file = self._folder / f"{client}.json"
-        if not done:
-            file.unlink(missing_ok=True)
-            return
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        replace(file, json.dumps([asdict(one) for one in done], indent=2).encode())
-
-    def keep(self, client: str, path: Path) -> str | None:
-        """Put the file's present content aside; the name it is kept under."""
-        if not path.exists():
-            return None
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        number = 1
-        while (kept := self._folder / f"{client}.{path.name}.{number}").exists():
-            number += 1
-        replace(kept, path.read_bytes())
-        return str(kept)
+    command: str
+    found: str | None
+    """The line that shows it; None: no line does."""
+    code: int
 
 
 def plan(rendered: Rendered, home: Path, known: Sequence[Done]) -> list[Change]:
@@ -95,191 +64,231 @@ def plan(rendered: Rendered, home: Path, known: Sequence[Done]) -> list[Change]:
     return list(_planned(rendered, home, known))
 
 
-def apply(client: str, changes: Sequence[Change], book: Book) -> list[Done]:
-    """Do them, remembering each before the next; what is in force already is left alone."""
-    done = book.read(client)
+def apply(client: str, changes: Sequence[Change], book: Book) -> None:
+    """Do what is pending, remembering each before it is done: whatever happens in between can be undone."""
     for change in changes:
-        if change.kind == "write" and change.needed:
-            done = _written(client, change, book, done)
-        elif change.kind == "run" and not any(one.run == list(change.run) for one in done):
-            done = _run(client, change, book, done)
-        book.write(client, done)
-    return done
+        if change.pending and change.kind == "write":
+            _write(client, change, book)
+        elif change.pending and change.kind == "run":
+            _run(client, change, book)
 
 
-def undo(client: str, book: Book) -> list[str]:
-    """Take everything back, last first; what could not be is said and stays remembered."""
-    done, left = book.read(client), []
+def undo(rendered: Rendered, book: Book) -> list[Undone]:
+    """Take everything back, last first; what can be tried again stays remembered."""
+    client, left, said = rendered.recipe.id, list[Done](), []
+    done = book.read(client)
     while done:
         step = done.pop()
-        problem = _undone(step)
-        if problem is not None:
-            left.append(problem)
-        elif step.backup is not None:
-            Path(step.backup).unlink(missing_ok=True)
-        book.write(client, done)
-    return left
+        outcome = _undone(step, rendered)
+        if not outcome.forget:
+            left.insert(0, step)
+        said.append(outcome)
+        book.write(client, [*done, *left])
+    return said
 
 
-def verify(rendered: Rendered) -> list[str]:
-    """What the recipe's own checks do not find; empty when the client says that it is connected."""
-    missing = []
-    for check in rendered.recipe.front.verify:
-        if isinstance(check, CommandCheck):
-            words = [word.replace("${name}", "lmg") for word in check.run]
-            code, said = command(words)
-            if code != 0 or check.expect.replace("${name}", "lmg") not in said:
-                missing.append(f"`{shlex.join(words)}` does not show it yet")
-    return missing
+def reports(rendered: Rendered) -> list[Report]:
+    """What the recipe's own checks say."""
+    return [_asked(check) for check in rendered.checks if isinstance(check, CommandCheck)]
 
 
-def command(words: Sequence[str]) -> tuple[int, str]:
+def command(words: Sequence[str], limit_s: float = COMMAND_S) -> tuple[int, str]:
     """Run a client's own program; its exit code and everything it said."""
 
     async def once() -> tuple[int, str]:
-        with anyio.move_on_after(COMMAND_S):
-            finished = await anyio.run_process(list(words), check=False)
+        with anyio.move_on_after(limit_s):
+            finished = await anyio.run_process(list(words), check=False, input=b"")
             said = (finished.stdout + finished.stderr).decode(errors="replace")
             return finished.returncode, said.strip()
-        return 124, f"no end within {COMMAND_S:.0f} s"
+        return 124, f"no end within {limit_s:.0f} s"
 
     try:
         return anyio.run(once)
     except OSError as error:
-        return 127, f"{words[0]}: {error.strerror}"
-
-
-def replace(path: Path, content: bytes) -> None:
-    """The file as a whole, or not at all; its mode and, through a link, its place stay."""
-    target = Path(os.path.realpath(path))
-    target.parent.mkdir(parents=True, exist_ok=True)
-    mode = target.stat().st_mode & 0o777 if target.exists() else 0o600
-    made = target.with_name(f".{target.name}.lmg-{os.getpid()}")
-    with made.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    made.chmod(mode)
-    made.replace(target)
+        return NOT_FOUND, f"{words[0]}: {error.strerror}"
 
 
 def _planned(rendered: Rendered, home: Path, known: Sequence[Done]) -> Iterator[Change]:
     for step in rendered.steps:
         match step:
             case FileStep():
-                path = _expanded(step.path, home)
-                before = _text(path)
-                after = rendered.blocks[step.block]
-                ours = any(one.path == str(path) for one in known)
-                if before not in (None, after) and not ours:
-                    raise errors.RefusedByGateway(
-                        f"{paths.shown(path)} exists and is not ours; move it away first"
-                    )
-                yield Change("write", paths.shown(path), path, before, after)
+                yield _own_file(step, rendered, home, known)
             case MergeStep():
-                path = _expanded(step.path, home)
-                before = _text(path)
-                block = rendered.blocks[step.block]
-                try:
-                    after = merging.merge(before or "", step.format, step.keys, block)
-                except merging.CannotMerge as error:
-                    said = f"{paths.shown(path)} is left alone ({error}). Add this to it:\n{block}"
-                    yield Change("manual", said)
-                    continue
-                yield Change(
-                    "write",
-                    paths.shown(path),
-                    path,
-                    before,
-                    after,
-                    format=step.format,
-                    keys=step.keys,
-                )
+                yield _merged(step, rendered, home)
             case CommandStep():
                 changes = _expanded(step.changes, home) if step.changes else None
-                yield Change("run", shlex.join(step.run), changes, run=step.run, undo=step.undo)
+                in_force = any(one.finished and one.run == list(step.run) for one in known)
+                yield Change(
+                    "run",
+                    shlex.join(step.run),
+                    changes,
+                    run=step.run,
+                    undo=step.undo,
+                    pending=not in_force,
+                )
             case ManualStep():
-                yield Change("manual", step.text)
+                yield Change("manual", step.text, pending=False)
             case EnvStep():
                 continue
 
 
-def _written(client: str, change: Change, book: Book, done: list[Done]) -> list[Done]:
+def _own_file(step: FileStep, rendered: Rendered, home: Path, known: Sequence[Done]) -> Change:
+    path = _expanded(step.path, home)
+    before, after = whole_files.text(path), rendered.blocks[step.block]
+    ours = any(one.path == str(path) for one in known)
+    if before not in (None, after) and not ours:
+        raise errors.RefusedByGateway(
+            f"{paths.shown(path)} exists and is not ours; move it away first"
+        )
+    return _writing(Change("write", paths.shown(path), path, before, after))
+
+
+def _merged(step: MergeStep, rendered: Rendered, home: Path) -> Change:
+    path = _expanded(step.path, home)
+    before, block = whole_files.text(path), rendered.blocks[step.block]
+    try:
+        after = merging.merge(before or "", step.format, step.keys, block)
+    except merging.CannotMerge as error:
+        said = f"{paths.shown(path)} is left alone ({error}). Add this to it:\n{block}"
+        return Change("manual", said, pending=False)
+    change = Change("write", paths.shown(path), path, before, after)
+    return _writing(dataclasses.replace(change, format=step.format, keys=step.keys))
+
+
+def _writing(change: Change) -> Change:
+    """With whether it is needed; raises where it is and cannot be."""
     assert change.path is not None
+    if change.before == change.after:
+        return dataclasses.replace(change, pending=False)
+    if (problem := whole_files.why_not(change.path)) is not None:
+        raise errors.RefusedByGateway(problem)
+    return change
+
+
+def _write(client: str, change: Change, book: Book) -> None:
+    assert change.path is not None
+    if whole_files.text(change.path) != change.before:
+        raise errors.RefusedByGateway(
+            f"{change.text} was changed by somebody else just now, so it was left alone; "
+            f"look again: lmg connect {client}"
+        )
+    done = book.read(client)
     earlier = next((one for one in done if one.path == str(change.path)), None)
-    # Connecting again, with another model perhaps, must still undo to what was there at first.
-    backup = earlier.backup if earlier else book.keep(client, change.path)
+    backup = book.keep(client, change.path)
     content = change.after.encode()
-    replace(change.path, content)
-    made = Done(
+    sha: str | None = hashlib.sha256(content).hexdigest()
+    made = [str(one) for one in whole_files.missing_folders(change.path)]
+    if earlier is not None:
+        # Connecting again, with another model perhaps, must still undo to what was there at first,
+        # but not at the cost of what its owner wrote in between.
+        untouched = whole_files.digest(change.path) in (earlier.after_sha256, None)
+        backup, made = earlier.backup, earlier.made
+        sha = sha if untouched or change.format is None else None
+    step = Done(
         "write",
         str(change.path),
         backup,
-        hashlib.sha256(content).hexdigest(),
+        sha,
         change.format,
         [list(key) for key in change.keys],
+        made=made,
     )
-    return [*(one for one in done if one is not earlier), made]
+    book.write(client, [*(one for one in done if one is not earlier), step])
+    whole_files.replace(change.path, content)
 
 
-def _run(client: str, change: Change, book: Book, done: list[Done]) -> list[Done]:
+def _run(client: str, change: Change, book: Book) -> None:
+    done = book.read(client)
     for earlier in [one for one in done if one.kind == "run"]:
         # The same recipe with other values: its old entry goes before the new one comes.
         command(earlier.undo)
         done = [one for one in done if one is not earlier]
+    path = str(change.path) if change.path else None
     backup = book.keep(client, change.path) if change.path else None
+    step = Done("run", path, backup, run=list(change.run), undo=list(change.undo), finished=False)
+    book.write(client, [*done, step])
     code, said = command(change.run)
     if code != 0:
+        book.write(client, done)
         raise errors.CommandFailed(f"`{change.text}` failed: {said or code}")
-    path = str(change.path) if change.path else None
-    after = _digest(change.path) if change.path else None
-    run, undo_ = list(change.run), list(change.undo)
-    return [*done, Done("run", path, backup, after, run=run, undo=undo_)]
+    after = whole_files.digest(change.path) if change.path else None
+    step = dataclasses.replace(step, after_sha256=after, finished=True)
+    book.write(client, [*done, step])
 
 
-def _undone(step: Done) -> str | None:
-    """Why it could not be undone, if so."""
+def _undone(step: Done, rendered: Rendered) -> Undone:
     path = Path(step.path) if step.path else None
-    if path is not None and step.after_sha256 is not None and _digest(path) == step.after_sha256:
+    now, old = (whole_files.digest(path) if path else None), _kept(step)
+    if path is not None and now is not None and now == step.after_sha256 != old:
         _restore(path, step.backup)
-        return None
+        return _cleared(step)
     if step.kind == "run":
-        code, said = command(step.undo)
-        return None if code == 0 else f"`{shlex.join(step.undo)}` failed: {said or code}"
-    if path is None or not path.exists():
-        return None
+        return _run_back(step, rendered)
+    if path is None or now is None or now == old:
+        return _cleared(step)  # it never came to be, or its owner took it back
     if step.format is None:
-        return f"{paths.shown(path)} was changed since; it is left as it is"
+        said = "was changed since, so it stays; delete it if you do not need it"
+        return Undone(f"{paths.shown(path)} {said}")
+    return _taken_out(step, path)
+
+
+def _taken_out(step: Done, path: Path) -> Undone:
+    """Only our keys, from a file that its owner has changed since."""
+    assert step.format is not None
+    shown, before = paths.shown(path), ""
+    if step.backup is not None:
+        before = whole_files.text(Path(step.backup)) or ""
     try:
-        text = merging.without(path.read_text(encoding="utf-8"), step.format, step.keys)
+        text = merging.without(whole_files.text(path) or "", step.format, step.keys, before)
     except merging.CannotMerge as error:
         keys = ", ".join(".".join(key) for key in step.keys)
-        return f"{paths.shown(path)} was changed since ({error}); take {keys} out by hand"
-    replace(path, text.encode())
-    return None
+        problem = f"{shown} was changed since ({error}); take {keys} out by hand"
+        return Undone(problem, forget=False)
+    whole_files.replace(path, text.encode())
+    kept = f"; as it was before: {paths.shown(Path(step.backup))}" if step.backup else ""
+    return Undone(note=f"{shown} was changed since, so only our part was taken out{kept}")
+
+
+def _run_back(step: Done, rendered: Rendered) -> Undone:
+    code, said = command(step.undo)
+    if code == 0:
+        return Undone()
+    line = f"`{shlex.join(step.undo)}` failed: {said or code}"
+    gone = [one for one in reports(rendered) if one.found is None and one.code != NOT_FOUND]
+    if gone or not step.finished:
+        return Undone(note=f"it was gone already ({line})")
+    return Undone(line, forget=False)
+
+
+def _cleared(step: Done) -> Undone:
+    """Folders that only we needed go too: clients are recognised by them."""
+    for folder in reversed(step.made):
+        try:
+            Path(folder).rmdir()
+        except OSError:
+            break  # somebody else lives there by now
+    return Undone()
+
+
+def _kept(step: Done) -> str | None:
+    return whole_files.digest(Path(step.backup)) if step.backup else None
 
 
 def _restore(path: Path, backup: str | None) -> None:
+    content = whole_files.read(Path(backup)) if backup is not None else None
     if backup is None:
-        path.unlink()
+        whole_files.remove(path)
+    elif content is None:
+        raise errors.CommandFailed(f"{paths.shown(Path(backup))} is gone; nothing was changed")
     else:
-        replace(path, Path(backup).read_bytes())
+        whole_files.replace(path, content)
 
 
-def _digest(path: Path) -> str | None:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
-        return None
-
-
-def _text(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise errors.RefusedByGateway(f"{paths.shown(path)} cannot be read ({error})") from None
+def _asked(check: CommandCheck) -> Report:
+    code, said = command(check.run)
+    lines = [" ".join(line.split()) for line in said.splitlines() if check.expect in line]
+    found = lines[0][:100] if lines and code == 0 else None
+    return Report(shlex.join(check.run), found, code)
 
 
 def _expanded(path: str, home: Path) -> Path:

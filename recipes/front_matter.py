@@ -156,6 +156,8 @@ class FrontMatter(_Strict):
     secrets: dict[str, str] = {}
     """Environment variables that the recipe refers to, and what goes there. Never a value."""
     launch: tuple[str, ...] = ()
+    launch_speaks: str | None = None
+    """The path that a launched session asks its model at, where not every gateway has it."""
     verify: tuple[CommandCheck | RequestCheck, ...] = ()
     mcp: McpShape | None = None
     openai: OpenAIShape | None = None

@@ -19,6 +19,8 @@ MAX_TEXT = 64 * 1024
 _COMMENT = re.compile(r'("(?:\\.|[^"\\])*")|//[^\n]*|/\*.*?\*/', re.DOTALL)
 _TRAILING_COMMA = re.compile(r'("(?:\\.|[^"\\])*")|,(?=\s*[}\]])')
 _REFERENCE = re.compile(r"\$\{.*\}|\{env:.*\}|\$\w+|%\w+%")
+_SUBSTITUTED = "$(echo "
+"""What clients write that fill their headers in as a shell would."""
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1", "[::1]"})
 
 
@@ -243,7 +245,7 @@ def _check_key(one: Connection, target: Target) -> Iterator[Finding]:
         return
     if written is None:
         return
-    if not written.startswith("Bearer "):
+    if not written.removeprefix(_SUBSTITUTED).startswith("Bearer "):
         text = f"{one.name}: the Authorization header must be `Bearer `, a space, and the key"
         yield Finding("error", "wrong_key_form", text)
     elif target.requires_key and not _REFERENCE.search(written):

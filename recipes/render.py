@@ -1,17 +1,24 @@
 """Fills a recipe's `${…}` with what this gateway knows; a key is only ever the name of a variable."""
 
+import re
 import string
 import sys
 from dataclasses import dataclass
 from typing import Any
 
 from recipes import errors
-from recipes.front_matter import Step
+from recipes.front_matter import CommandCheck, RequestCheck, Step
 from recipes.loader import Recipe
 
 KEY_VARIABLE = "LMG_API_KEY"
 SERVER_NAME = (
     "lmg"  # short: clients put it in front of every tool name, and some cap the whole at 64
+)
+
+_KEYED = re.compile(
+    r"(?:\$\{if_key\}(?P<with>(?:(?!\$\{if_no_key\}|\$\{end_key\}).)*))?"
+    r"(?:\$\{if_no_key\}(?P<without>(?:(?!\$\{end_key\}).)*))?\$\{end_key\}",
+    re.DOTALL,
 )
 
 _APP_CONFIG = {"darwin": "~/Library/Application Support", "win32": "~/AppData/Roaming"}
@@ -28,6 +35,8 @@ class Values:
     context_tokens: int = 32768
     name: str = SERVER_NAME
     key_env: str = KEY_VARIABLE
+    with_key: bool = True
+    """False for a gateway that asks for none: then clients need no variable to be set, either."""
     app_config: str = _APP_CONFIG.get(sys.platform, "~/.config")
     """Where applications of this platform keep what users configure."""
 
@@ -59,10 +68,18 @@ class Rendered:
     blocks: dict[str, str]
     steps: tuple[Step, ...]
     launch: tuple[str, ...]
+    checks: tuple[CommandCheck | RequestCheck, ...]
+    secrets: dict[str, str]
+    """The variables that it refers to, and what goes there."""
 
 
 def fill(text: str, values: Values, recipe_id: str) -> str:
-    """One text; `$$` is a dollar sign that belongs to the client."""
+    """One text; `$$` is a dollar sign that belongs to the client.
+
+    What stands between `${if_key}` and `${end_key}` is for gateways that ask for a key, and what stands behind an
+    `${if_no_key}` in between for those that do not.
+    """
+    text = _KEYED.sub(lambda found: found["with" if values.with_key else "without"] or "", text)
     try:
         return string.Template(text).substitute(values.mapping())
     except KeyError as error:
@@ -79,15 +96,25 @@ def render(recipe: Recipe, values: Values) -> Rendered:
             case dict():
                 return {key: filled(item) for key, item in value.items()}
             case list() | tuple():
-                return type(value)(filled(item) for item in value)
+                # A word that is only for gateways with keys is no word at all without one.
+                return type(value)(one for item in value if (one := filled(item)) != "" or not item)
             case _:
                 return value
 
+    blocks = {name: filled(block.text) for name, block in recipe.blocks.items()}
+    steps = filled([step.model_dump() for step in recipe.front.apply])
+    lasting = [step for step in steps if step["do"] != "env"]
+    named = values.key_env in repr((lasting, blocks))
     return Rendered(
         recipe=recipe,
-        blocks={name: filled(block.text) for name, block in recipe.blocks.items()},
+        blocks=blocks,
         steps=tuple(
-            type(step).model_validate(filled(step.model_dump())) for step in recipe.front.apply
+            type(step).model_validate(data)
+            for step, data in zip(recipe.front.apply, steps, strict=True)
         ),
         launch=filled(recipe.front.launch),
+        checks=tuple(
+            type(check).model_validate(filled(check.model_dump())) for check in recipe.front.verify
+        ),
+        secrets=dict(recipe.front.secrets) if values.with_key or named else {},
     )

@@ -2,15 +2,19 @@
 
 import argparse
 import difflib
-import os
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from local_model_gateway import client, config, connections, errors, paths
+from local_model_gateway import client, client_setting, connections, errors, paths, tool_offer
 from local_model_gateway.commands import recipe_list
+from local_model_gateway.connection_book import Book
 from local_model_gateway.terminal import Terminal
-from recipes import render
-from recipes.front_matter import Kind
+from recipes.front_matter import EnvStep, Kind
+
+LABEL = 17
+"""As wide as the longest label, so that what is changed stands in one column."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,52 +25,38 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace, terminal: Terminal) -> int:
-    rendered = rendered_for(given)
-    book = connections.Book(client.state_dir(given))
-    changes = connections.plan(rendered, Path.home(), book.read(given.client))
+    recipe = recipe_list.found(given.client, Kind.CLIENT)
+    setting = client_setting.of(recipe, given)
+    book = Book(client.state_dir(given))
+    changes = connections.plan(setting.rendered, Path.home(), book.read(given.client))
+    offer = tool_offer.asked(setting.gateway) if "mcp" in recipe.front.needs else None
     content = {
         "client": given.client,
-        "changes": [
-            {"do": change.kind, "what": change.text, "diff": difference(change)}
-            for change in changes
-            if change.needed
-        ],
-        "blocks": _by_hand(rendered, changes),
-        "secrets": dict(rendered.recipe.front.secrets),
+        "version": client_setting.version(recipe),
+        "changes": [_as_data(one) for one in changes if one.pending or one.kind == "manual"],
+        "tools": {"count": offer.tools, "about_tokens": offer.tokens} if offer else None,
+        "blocks": _by_hand(setting, changes),
+        "secrets": setting.rendered.secrets,
+        "warnings": [note] if (note := setting.too_small()) else [],
         "done": False,
+        "reported": list[str](),
         "not_verified": list[str](),
     }
-    pending = [change for change in changes if change.needed and change.kind != "manual"]
-    pending = [one for one in pending if not _in_force(one, book.read(given.client))]
-    shown = _shown(rendered, changes)
+    shown = _shown(setting, changes, content)
+    pending = [change for change in changes if change.pending]
     if given.dry_run or not pending:
         # What only a person can do is never "done": nobody looked whether it was.
         done = not given.dry_run and not all(change.kind == "manual" for change in changes)
-        said = _already(rendered, changes) if done else shown
+        said = _already(setting, changes, terminal) if done else shown
         terminal.result("lmg.connect/1", {**content, "done": done}, said)
         return 0
     if not given.yes:
-        terminal.note(shown)
+        terminal.note(shown + "\n")
         if not terminal.agreed("Go ahead?"):
             raise errors.RefusedByGateway("nothing was changed; --yes goes ahead without asking")
     connections.apply(given.client, changes, book)
-    missing = connections.verify(rendered)
-    content = {**content, "done": True, "not_verified": missing}
-    lines = [f"{rendered.recipe.front.title} is set up", *missing]
-    lines += [change.text for change in changes if change.kind == "manual"]
-    lines += [f"{name}: {text}" for name, text in rendered.recipe.front.secrets.items()]
-    lines.append(f"Undo: lmg disconnect {given.client}")
-    terminal.result("lmg.connect/1", content, "\n".join(lines))
+    _tell(setting, changes, content, terminal)
     return 0
-
-
-def rendered_for(given: argparse.Namespace) -> render.Rendered:
-    """The client's recipe, filled in with this gateway's address and a model of it."""
-    recipe = recipe_list.found(given.client, Kind.CLIENT)
-    gateway = client.find(given)
-    model, context = _model(given, gateway)
-    values = render.Values(gateway.url, model, context_tokens=context or 32768)
-    return render.render(recipe, values)
 
 
 def difference(change: connections.Change) -> str:
@@ -77,52 +67,103 @@ def difference(change: connections.Change) -> str:
     after = change.after.splitlines(keepends=True)
     name = change.text
     lines = difflib.unified_diff(before, after, name if before else "/dev/null", name, n=2)
-    return "".join(line if line.endswith("\n") else line + "\n" for line in lines)
+    ended = (line.rstrip("\r\n") for line in lines)
+    return "".join(f"{line}\n" for line in ended)
 
 
-def _by_hand(rendered: render.Rendered, changes: Sequence[connections.Change]) -> dict[str, str]:
+def _tell(
+    setting: client_setting.Setting,
+    changes: Sequence[connections.Change],
+    content: dict[str, Any],  # Any: JSON
+    terminal: Terminal,
+) -> None:
+    """What became of it, in the client's own words where it has some."""
+    title, id_ = setting.recipe.front.title, setting.recipe.id
+    reports = connections.reports(setting.rendered)
+    said = [one.found for one in reports if one.found is not None]
+    missing = [f"`{one.command}` does not show it yet" for one in reports if one.found is None]
+    tick = terminal.paint("green", "✓")
+    lines = [f'{tick} connected: {title} says "{one}"' for one in said]
+    lines += [] if said else [f"{tick} {title} is set up"]
+    lines += [f"{terminal.paint('yellow', '!')} {one}" for one in missing]
+    lines += [_row("By hand", change.text) for change in changes if change.kind == "manual"]
+    lines += [_row(name, text) for name, text in setting.rendered.secrets.items()]
+    lines += _how_to_launch(setting)
+    lines.append(f"  Undo: lmg disconnect {id_}")
+    after = {"done": True, "reported": said, "not_verified": missing}
+    terminal.result("lmg.connect/1", {**content, **after}, "\n".join(lines))
+
+
+def _how_to_launch(setting: client_setting.Setting) -> list[str]:
+    if not setting.launchable():
+        return []
+    words = f"lmg launch {setting.recipe.id} --model {setting.model}"
+    session = any(isinstance(step, EnvStep) for step in setting.rendered.steps)
+    when = " for one session" if session else ""
+    return [f"  To use a local model in {setting.recipe.front.title}{when}: {words}"]
+
+
+def _as_data(change: connections.Change) -> dict[str, str]:
+    return {"do": change.kind, "what": change.text, "diff": difference(change)}
+
+
+def _by_hand(
+    setting: client_setting.Setting, changes: Sequence[connections.Change]
+) -> dict[str, str]:
     """The snippets that a person has to put in place; none where we write them ourselves."""
-    return rendered.blocks if all(change.kind == "manual" for change in changes) else {}
+    by_hand = all(change.kind == "manual" for change in changes)
+    return setting.rendered.blocks if by_hand else {}
 
 
-def _already(rendered: render.Rendered, changes: Sequence[connections.Change]) -> str:
-    manual = [f"  By hand: {change.text}" for change in changes if change.kind == "manual"]
-    return "\n".join([f"{rendered.recipe.front.title} is set up already", *manual])
+def _already(
+    setting: client_setting.Setting, changes: Sequence[connections.Change], terminal: Terminal
+) -> str:
+    manual = [_row("By hand", change.text) for change in changes if change.kind == "manual"]
+    tick = terminal.paint("green", "✓")
+    first = f"{tick} {setting.recipe.front.title} is set up already; nothing was changed"
+    undo = f"  Undo: lmg disconnect {setting.recipe.id}"
+    return "\n".join([first, *manual, *_how_to_launch(setting), undo])
 
 
-def _in_force(change: connections.Change, done: Sequence[connections.Done]) -> bool:
-    return change.kind == "run" and any(one.run == list(change.run) for one in done)
-
-
-def _shown(rendered: render.Rendered, changes: Sequence[connections.Change]) -> str:
-    parts = [f"{rendered.recipe.front.title}: {rendered.recipe.front.summary}", ""]
-    for change in changes:
-        match change.kind:
-            case "run":
-                backup = (
-                    f"\n  It changes {paths.shown(change.path)} (backup kept)"
-                    if change.path
-                    else ""
-                )
-                parts.append(f"  This will run {change.text}{backup}")
-            case "write":
-                parts.append(difference(change) or f"  {change.text} needs no change")
-            case _:
-                parts.append(f"  By hand: {change.text}")
-    for name, text in _by_hand(rendered, changes).items():
+def _shown(
+    setting: client_setting.Setting,
+    changes: Sequence[connections.Change],
+    content: dict[str, Any],  # Any: JSON
+) -> str:
+    """The client and its version, everything that would happen to it, and what that costs."""
+    front, version = setting.recipe.front, content["version"]
+    rows = [line for change in changes for line in _rows_of(change)]
+    if (tools := content["tools"]) is not None:
+        about = f"{tools['count']} tools, about {tools['about_tokens']:,} tokens"
+        rows.append(_row("It adds", about))
+    rows += [_row("Note", text) for text in content["warnings"]]
+    parts = [f"{front.title} {version}" if version else front.title, "", *rows]
+    parts += [f"\n{text}".rstrip("\n") for change in changes if (text := difference(change))]
+    for name, text in content["blocks"].items():
         parts += ["", f"--- {name}", text.rstrip("\n")]
     return "\n".join(parts)
 
 
-def _model(given: argparse.Namespace, gateway: client.Client) -> tuple[str, int | None]:
-    try:
-        listed = gateway.get("/v1/models", timeout_s=5)["data"]
-    except errors.Unreachable:
-        settings = config.load(Path(given.config) if given.config else None, os.environ)
-        listed = [{"id": name} for name in settings.runtimes]
-    for model in listed:
-        if given.model in (None, model["id"]):
-            return str(model["id"]), model.get("context_length")
-    if given.model:
-        raise errors.NoSuchThing(f"no model {given.model!r}; `lmg models` lists them")
-    return "MODEL", None
+def _rows_of(change: connections.Change) -> list[str]:
+    match change.kind:
+        case "run":
+            rows = [_row("This will run" if change.pending else "It ran", change.text)]
+            path = change.path
+            if path is not None and change.pending:
+                kept = " (backup kept)" if path.exists() else ""
+                rows.append(_row("It changes", f"{paths.shown(path)}{kept}"))
+            return rows
+        case "write" if not change.pending:
+            return [_row("It has already", change.text)]
+        case "write" if change.before is None:
+            return [_row("It creates", change.text)]
+        case "write":
+            return [_row("It changes", f"{change.text} (backup kept)")]
+        case _:
+            return [_row("By hand", change.text)]
+
+
+def _row(label: str, text: str) -> str:
+    return textwrap.indent(text, " " * (LABEL + 2)).replace(
+        " " * (LABEL + 2), f"  {label.ljust(LABEL)}", 1
+    )

@@ -3,18 +3,21 @@
 import argparse
 import os
 import re
+import shlex
 import shutil
+from pathlib import Path
 from typing import NoReturn
 
-from local_model_gateway import client, connections, errors
-from local_model_gateway.commands import connect
+from local_model_gateway import client_setting, errors
+from local_model_gateway.commands import recipe_list
 from local_model_gateway.terminal import Terminal
-from recipes.front_matter import EnvStep, FileStep
-from recipes.render import KEY_VARIABLE, Rendered
+from recipes.front_matter import EnvStep, FileStep, Kind
+from recipes.render import KEY_VARIABLE
 
 _REFERENCE = re.compile(r"\$\{?" + KEY_VARIABLE + r"\}?")
 ANY_KEY = "local"
 """What a gateway without keys is shown: clients insist on one."""
+HIDDEN = "********"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,29 +28,43 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace, terminal: Terminal) -> int:
-    rendered = connect.rendered_for(given)
-    front = rendered.recipe.front
-    if not rendered.launch:
+    recipe = recipe_list.found(given.client, Kind.CLIENT)
+    setting = client_setting.of(recipe, given)
+    title = recipe.front.title
+    if not setting.rendered.launch:
         raise errors.CommandFailed(
-            f"{front.title} cannot be launched by us; see: lmg connect {front.id}"
+            f"{title} cannot be launched by us; see: lmg connect {recipe.id}"
         )
-    needs_files = any(isinstance(step, FileStep) for step in rendered.steps)
-    if needs_files and not connections.Book(client.state_dir(given)).read(front.id):
-        raise errors.CommandFailed(f"{front.title} needs its profile first: lmg connect {front.id}")
-    words = [*rendered.launch, *given.rest]
-    added = _added(rendered)
+    if not setting.launchable():
+        raise errors.CommandFailed(
+            f"{title} asks its model at {recipe.front.launch_speaks}, and this gateway has no such path yet; "
+            f"its tools work: lmg connect {recipe.id}"
+        )
+    if not given.dry_run:
+        _check_profile(setting)
+    words = [*map(_expanded, setting.rendered.launch), *given.rest]
+    key = setting.gateway.key
+    env = _added(setting, key or ANY_KEY)
+    if (note := setting.too_small()) is not None:
+        terminal.note(f"{terminal.paint('yellow', '!')} {note}")
     if given.dry_run:
-        shown = {name: value for name, value in added.items() if name != KEY_VARIABLE}
-        content = {"command": words, "env": shown, "done": False}
-        lines = [f"{name}={value}" for name, value in shown.items()]
-        terminal.result("lmg.launch/1", content, "\n".join([*lines, " ".join(words)]))
+        shown = _added(setting, ANY_KEY if key is None else HIDDEN)
+        content = {
+            "command": words,
+            "env": shown,
+            "done": False,
+            "warnings": [note] if note else [],
+        }
+        lines = [f"{name}={shlex.quote(value)}" for name, value in shown.items()]
+        terminal.result("lmg.launch/1", content, "\n".join([*lines, shlex.join(words)]))
         return 0
     program = shutil.which(words[0])
     if program is None:
         raise errors.NoSuchThing(
-            f"{words[0]} is not installed; {front.docs or front.title} says how"
+            f"{words[0]} is not on your PATH, and we do not install it; "
+            f"how to: {recipe.front.docs or title}"
         )
-    return _become(program, words, {**os.environ, **_with_key(added)})
+    return _become(program, words, {**os.environ, **env})
 
 
 def _become(program: str, words: list[str], env: dict[str, str]) -> NoReturn:
@@ -55,12 +72,24 @@ def _become(program: str, words: list[str], env: dict[str, str]) -> NoReturn:
     os.execve(program, words, env)
 
 
-def _added(rendered: Rendered) -> dict[str, str]:
-    steps = [step for step in rendered.steps if isinstance(step, EnvStep)]
-    return {name: value for step in steps for name, value in step.set.items()}
+def _check_profile(setting: client_setting.Setting) -> None:
+    """A client that is told to read a file of ours needs that file."""
+    front = setting.recipe.front
+    for step in setting.rendered.steps:
+        if isinstance(step, FileStep) and not Path(step.path).expanduser().exists():
+            raise errors.CommandFailed(
+                f"{front.title} needs {step.path} first: lmg connect {front.id}"
+            )
 
 
-def _with_key(added: dict[str, str]) -> dict[str, str]:
-    key = os.environ.get(KEY_VARIABLE) or ANY_KEY
+def _added(setting: client_setting.Setting, key: str) -> dict[str, str]:
+    """The variables of the recipe, with this key where they refer to it; for the child only."""
+    steps = [step for step in setting.rendered.steps if isinstance(step, EnvStep)]
+    added = {name: value for step in steps for name, value in step.set.items()}
     filled = {name: _REFERENCE.sub(lambda _: key, value) for name, value in added.items()}
     return {KEY_VARIABLE: key, **filled}
+
+
+def _expanded(word: str) -> str:
+    """A file of ours that the client is told to read: no shell fills in its `~`."""
+    return str(Path(word).expanduser()) if word.startswith("~/") else word

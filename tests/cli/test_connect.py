@@ -1,182 +1,209 @@
-"""Clients are set up by their recipes: shown first, done once, and undone byte for byte."""
+"""Connecting a client: what a person sees before, what the client itself says after, and how to take it back."""
 
-import json
-import stat
+import re
 from pathlib import Path
 
 import pytest
 
-from recipes import loader, render
-from recipes.front_matter import CommandStep, FileStep, Kind, ManualStep, MergeStep
-from tests.cli import stub
+from local_model_gateway import connections, errors
+from local_model_gateway.connection_book import Book
+from recipes import render
+from tests.cli import pseudo_terminal, stub
+from tests.cli.client_programs import BY_HAND, CLIENTS, calls, tree
+from tests.cli.client_programs import shell_with as shell_with
+from tests.support import gateway as whole
 
-CLIENTS = loader.every(Kind.CLIENT)
-CHANGING = sorted(
-    name
-    for name, recipe in CLIENTS.items()
-    if any(isinstance(step, FileStep | MergeStep | CommandStep) for step in recipe.front.apply)
-)
-BY_HAND = sorted(
-    name
-    for name, recipe in CLIENTS.items()
-    if recipe.front.apply and all(isinstance(step, ManualStep) for step in recipe.front.apply)
-)
-LAUNCHABLE = sorted(name for name, recipe in CLIENTS.items() if recipe.front.launch)
-
-# A client's program: writes down how it was called, and knows what was added.
-PROGRAM = """#!/usr/bin/env python3
-import json, os, sys
-log = os.environ["HOME"] + "/calls.jsonl"
-with open(log, "a") as stream:
-    env = {k: v for k, v in os.environ.items() if k.startswith(("ANTHROPIC_", "OPENAI_", "LMG_", "GOOSE_"))}
-    stream.write(json.dumps({"argv": sys.argv[1:], "env": env}) + "\\n")
-print("lmg Connected")
-"""
+COLOR = re.compile(r"\x1b\[[0-9;]*m")
+ECHO = {"runtimes": {"tiny": {"engine": "embedded"}}}
 
 
-def shell_with(home: Path, *programs: str) -> stub.Shell:
-    made = stub.shell(home)
-    folder = home / "bin"
-    folder.mkdir()
-    for name in programs:
-        (folder / name).write_text(PROGRAM)
-        (folder / name).chmod(0o755)
-    return stub.Shell(home, {**made.env, "PATH": f"{folder}:{made.env['PATH']}"})
+def plain(text: str) -> str:
+    return COLOR.sub("", text)
 
 
-def programs(name: str) -> list[str]:
-    front = CLIENTS[name].front
-    commands = [step.run[0] for step in front.apply if isinstance(step, CommandStep)]
-    return sorted({*commands, *front.launch[:1]})
-
-
-def touched(name: str, home: Path) -> list[Path]:
-    paths = []
-    # Any model will do: the paths do not depend on it.
-    for step in render.render(CLIENTS[name], render.Values("http://127.0.0.1:1", "m")).steps:
-        path = step.path if isinstance(step, FileStep | MergeStep) else None
-        if path is not None:
-            paths.append(home / path.removeprefix("~/"))
-    return paths
-
-
-def calls(home: Path) -> list[dict[str, object]]:
-    log = home / "calls.jsonl"
-    return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
-
-
-def tree(home: Path) -> dict[str, bytes]:
-    skipped = {"bin", "state", "calls.jsonl"}
-    return {
-        str(path.relative_to(home)): path.read_bytes()
-        for path in sorted(home.rglob("*"))
-        if path.is_file() and path.relative_to(home).parts[0] not in skipped
-    }
-
-
-@pytest.mark.parametrize("name", CHANGING)
-@pytest.mark.parametrize("there", [False, True], ids=["fresh", "with-a-file"])
-async def test_a_client_is_set_up_once_and_undone_byte_for_byte(
-    tmp_path: Path, name: str, there: bool
+async def test_a_person_sees_the_change_its_cost_and_what_the_client_says_of_it(
+    tmp_path: Path,
 ) -> None:
-    shell = shell_with(tmp_path, *programs(name))
-    merges = [step for step in CLIENTS[name].front.apply if isinstance(step, MergeStep)]
-    if there:
-        for step, path in zip(merges, touched(name, tmp_path), strict=False):
-            path.parent.mkdir(parents=True)
-            text = '{\n    "mine": "é"}' if step.format == "json" else "# mine\nmine: 1   # yes\n"
-            path.write_text(text)
-            path.chmod(0o640)
-    before = tree(tmp_path)
-    async with stub.served() as gateway:
-        dry = await shell.here("connect", name, "--dry-run", "--json", "--url", gateway.url)
-        assert tree(tmp_path) == before
-        first = await shell.here("connect", name, "--yes", "--json", "--url", gateway.url)
-        after = tree(tmp_path)
-        second = await shell.here("connect", name, "--yes", "--json", "--url", gateway.url)
-    assert (dry.code, first.code, second.code) == (0, 0, 0), first.out + first.err
-    assert dry.json["changes"]
-    assert first.json["done"] is True
-    assert tree(tmp_path) == after
-    for path in touched(name, tmp_path):
-        assert gateway.url in path.read_text()
-        if there and path.exists() and merges:
-            assert stat.S_IMODE(path.stat().st_mode) == 0o640
-    undone = await shell.here("disconnect", name, "--json")
-    assert (undone.code, undone.json["left"]) == (0, [])
-    assert tree(tmp_path) == before
-    again = await shell.here("disconnect", name, "--json")
-    assert again.json["was_connected"] is False
+    shell = shell_with(tmp_path, "claude")
+    (tmp_path / ".claude.json").write_text("{}")
+    async with whole.gateway(ECHO, tmp_path / "state") as here:
+        here.folder.mkdir()
+        await here.start()
+        url = ("--url", here.url)
+        ran = await pseudo_terminal.lmg(shell, "connect", "claude-code", *url, typed="\n")
+    assert ran.code == 0, ran.out
+    assert re.fullmatch(
+        rf"""Claude Code 2\.1\.303
+
+  This will run    claude mcp add --transport http --scope user lmg {here.url}/mcp
+  It changes       ~/\.claude\.json \(backup kept\)
+  It adds          16 tools, about 1,\d00 tokens
+
+Go ahead\? \[Y/n\] \n*✓ connected: Claude Code says "Status: lmg Connected"
+  Undo: lmg disconnect claude-code
+""",
+        plain(ran.out).lstrip("\n"),
+    ), plain(ran.out)
+    assert "\x1b[32m✓" in ran.out
+    undone = await pseudo_terminal.lmg(shell, "disconnect", "claude-code", *url)
+    assert plain(undone.out) == "✓ Claude Code is as it was before\n"
+    assert (tmp_path / ".claude.json").read_text() == "{}"
+
+
+async def test_a_program_gets_one_object_with_all_of_it(tmp_path: Path) -> None:
+    shell = shell_with(tmp_path, "claude")
+    async with whole.gateway(ECHO, tmp_path / "state") as here:
+        here.folder.mkdir()
+        await here.start()
+        ran = await shell.lmg("connect", "claude-code", "--yes", "--json", "--url", here.url)
+        keyless = await shell.lmg("connect", "codex", "--yes", "--json", "--url", here.url)
+    said = ran.json
+    assert ran.err == ""
+    assert said["schema"] == "lmg.connect/1"
+    assert (said["client"], said["version"], said["done"]) == ("claude-code", "2.1.303", True)
+    assert said["changes"] == [
+        {
+            "do": "run",
+            "what": f"claude mcp add --transport http --scope user lmg {here.url}/mcp",
+            "diff": "",
+        }
+    ]
+    assert said["tools"]["count"] == 16
+    assert 800 <= said["tools"]["about_tokens"] <= 2500
+    assert (said["reported"], said["not_verified"]) == (["Status: lmg Connected"], [])
+    # This gateway asks for no key, so nobody has to set one for a client to work.
+    assert said["secrets"] == keyless.json["secrets"] == {}
+    assert "LMG_API_KEY" not in (tmp_path / ".codex" / "lmg.config.toml").read_text()
+    assert "wants a model with 65,536 tokens" in keyless.json["warnings"][0]
+
+
+async def test_a_gateway_with_keys_has_clients_name_the_variable(tmp_path: Path) -> None:
+    shell, key = shell_with(tmp_path, "claude"), {"LMG_API_KEY": "k" * 40}
+    async with stub.served() as gateway:  # it does not say that no key is needed
+        words = ("--yes", "--url", gateway.url)
+        ran = await shell.here("connect", "claude-code", "--json", *words, **key)
+        cursor = await shell.here("connect", "cursor", *words, **key)
+    assert calls(tmp_path)[0]["argv"][-2:] == [  # type: ignore[index]  # a list, as JSON has it
+        "--header",
+        "Authorization: Bearer ${LMG_API_KEY}",
+    ]
+    assert ran.json["secrets"] == {
+        "LMG_API_KEY": "Claude Code reads it from the environment when it connects"
+    }
+    assert "LMG_API_KEY" in cursor.out
+    everything = ran.out + cursor.out + (tmp_path / ".cursor" / "mcp.json").read_text()
+    assert "k" * 40 not in everything
 
 
 async def test_a_clients_own_program_is_run_once_and_told_to_undo(tmp_path: Path) -> None:
     shell = shell_with(tmp_path, "claude")
     async with stub.served() as gateway:
-        await shell.lmg("connect", "claude-code", "--yes", "--url", gateway.url)
-        await shell.lmg("connect", "claude-code", "--yes", "--url", gateway.url)
+        await shell.here("connect", "claude-code", "--yes", "--url", gateway.url)
+        again = await shell.here("connect", "claude-code", "--yes", "--url", gateway.url)
+    assert "set up already" in again.out
     added = [call["argv"] for call in calls(tmp_path) if "add" in str(call["argv"])]
     assert len(added) == 1
-    assert f"{gateway.url}/mcp" in added[0]  # type: ignore[operator]  # a list, as JSON has it
-    (tmp_path / ".claude.json").write_text("changed by its owner since")
-    ran = await shell.lmg("disconnect", "claude-code")
+    file = tmp_path / ".claude.json"
+    file.write_text(file.read_text().replace("{", '{"theirs": 1, ', 1))
+    ran = await shell.here("disconnect", "claude-code")
     assert ran.code == 0
-    assert calls(tmp_path)[-1]["argv"] == ["mcp", "remove", "--scope", "user", "lmg"]
-    assert (tmp_path / ".claude.json").read_text() == "changed by its owner since"
+    assert ["mcp", "remove", "--scope", "user", "lmg"] in [one["argv"] for one in calls(tmp_path)]
+    assert file.read_text() == '{"theirs": 1}'
 
 
-async def test_a_file_that_its_owner_changed_since_loses_only_our_keys(tmp_path: Path) -> None:
-    shell = shell_with(tmp_path)
-    file = tmp_path / ".cursor" / "mcp.json"
+async def test_another_address_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
+    shell = shell_with(tmp_path, "claude")
+    async with stub.served() as one, stub.served() as other:
+        await shell.here("connect", "claude-code", "--yes", "--url", one.url)
+        await shell.here("connect", "claude-code", "--yes", "--url", other.url)
+    verbs = [str(call["argv"][1]) for call in calls(tmp_path)]  # type: ignore[index]  # as above
+    assert verbs == ["add", "get", "remove", "add", "get"]
+    await shell.here("disconnect", "claude-code")
+    assert "lmg" not in (tmp_path / ".claude.json").read_text()
+
+
+async def test_what_its_owner_took_out_already_is_no_failure(tmp_path: Path) -> None:
+    shell = shell_with(tmp_path, "claude")
     async with stub.served() as gateway:
-        await shell.lmg("connect", "cursor", "--yes", "--url", gateway.url)
-    data = json.loads(file.read_text())
-    data["mcpServers"]["theirs"] = {"url": "x"}
-    file.write_text(json.dumps(data))
-    ran = await shell.lmg("disconnect", "cursor")
+        await shell.here("connect", "claude-code", "--yes", "--url", gateway.url)
+    (tmp_path / ".claude.json").write_text('{"theirs": 1}')
+    ran = await shell.here("disconnect", "claude-code")
     assert ran.code == 0
-    assert json.loads(file.read_text()) == {"mcpServers": {"theirs": {"url": "x"}}}
+    assert "it was gone already" in ran.out
+    assert (tmp_path / ".claude.json").read_text() == '{"theirs": 1}'
 
 
-async def test_a_file_with_comments_is_left_to_its_owner(tmp_path: Path) -> None:
+async def test_what_cannot_be_undone_now_can_be_undone_later(tmp_path: Path) -> None:
+    shell = shell_with(tmp_path, "claude")
+    async with stub.served() as gateway:
+        await shell.here("connect", "claude-code", "--yes", "--url", gateway.url)
+    file, program = tmp_path / ".claude.json", tmp_path / "bin" / "claude"
+    file.write_text(file.read_text() + " ")
+    away = program.rename(tmp_path / "bin" / "away")
+    refused = await shell.here("disconnect", "claude-code")
+    assert refused.code == 1
+    assert "claude mcp remove" in refused.err
+    away.rename(program)
+    assert (await shell.here("disconnect", "claude-code")).code == 0
+    assert "lmg" not in file.read_text()
+
+
+async def test_a_program_that_fails_is_quoted_and_nothing_is_remembered(tmp_path: Path) -> None:
     shell = shell_with(tmp_path)
-    file = tmp_path / ".cursor" / "mcp.json"
-    file.parent.mkdir()
-    file.write_text("// mine\n{}\n")
+    broken = tmp_path / "bin" / "claude"
+    broken.write_text("#!/bin/sh\necho the disk is full >&2\nexit 3\n")
+    broken.chmod(0o755)
     async with stub.served() as gateway:
-        ran = await shell.lmg("connect", "cursor", "--dry-run", "--url", gateway.url)
-    assert "By hand" in ran.out
-    assert '"lmg"' in ran.out
-    assert file.read_text() == "// mine\n{}\n"
+        ran = await shell.here("connect", "claude-code", "--yes", "--url", gateway.url)
+    assert ran.code == 1
+    assert "the disk is full" in ran.err
+    again = await shell.here("disconnect", "claude-code", "--json")
+    assert again.json["was_connected"] is False
 
 
-async def test_a_profile_that_is_somebodys_own_is_not_overwritten(tmp_path: Path) -> None:
-    shell = shell_with(tmp_path, "codex")
-    file = tmp_path / ".codex" / "lmg.config.toml"
-    file.parent.mkdir()
-    file.write_text("mine = true\n")
+async def test_a_client_that_does_not_show_it_yet_is_not_called_connected(tmp_path: Path) -> None:
+    shell = shell_with(tmp_path)
+    deaf = tmp_path / "bin" / "gemini"
+    deaf.write_text("#!/bin/sh\necho No MCP servers configured.\n")
+    deaf.chmod(0o755)
     async with stub.served() as gateway:
-        ran = await shell.lmg("connect", "codex", "--yes", "--url", gateway.url)
-    assert ran.code == 6
-    assert file.read_text() == "mine = true\n"
+        ran = await shell.here("connect", "gemini-cli", "--yes", "--url", gateway.url)
+    assert ran.code == 0
+    assert "connected:" not in ran.out
+    assert "! `gemini mcp list` does not show it yet" in ran.out
 
 
 async def test_without_a_person_or_yes_nothing_is_changed(tmp_path: Path) -> None:
     async with stub.served() as gateway:
-        ran = await shell_with(tmp_path).lmg("connect", "cursor", "--url", gateway.url)
+        ran = await shell_with(tmp_path).here("connect", "cursor", "--url", gateway.url)
     assert ran.code == 6
     assert "+" in ran.err
+    assert "--yes" in ran.err
     assert not (tmp_path / ".cursor").exists()
 
 
+def test_a_file_that_changed_between_being_shown_and_written_is_left_alone(tmp_path: Path) -> None:
+    made = render.render(CLIENTS["cursor"], render.Values("http://127.0.0.1:1", "m"))
+    book, file = Book(tmp_path / "state"), tmp_path / ".cursor" / "mcp.json"
+    changes = connections.plan(made, tmp_path, book.read("cursor"))
+    file.parent.mkdir()
+    file.write_text('{"theirs": 1}')
+    with pytest.raises(errors.RefusedByGateway, match="look again: lmg connect cursor"):
+        connections.apply("cursor", changes, book)
+    assert file.read_text() == '{"theirs": 1}'
+    assert book.read("cursor") == []
+
+
 @pytest.mark.parametrize("name", BY_HAND)
-async def test_a_client_that_only_a_person_can_set_up_shows_the_steps_and_the_snippet(
+async def test_a_client_that_only_a_person_can_set_up_shows_the_steps_and_how_to_undo_them(
     tmp_path: Path, name: str
 ) -> None:
     shell = shell_with(tmp_path)
     async with stub.served() as gateway:
         person = await shell.here("connect", name, "--url", gateway.url)
+        again = await shell.here("connect", name, "--url", gateway.url)
         machine = await shell.here("connect", name, "--json", "--url", gateway.url)
-    assert (person.code, machine.code) == (0, 0)
+    assert (person.code, again.out, machine.code) == (0, person.out, 0)
     assert "set up already" not in person.out
     steps = [change["what"] for change in machine.json["changes"]]
     assert len(steps) == len(CLIENTS[name].front.apply)
@@ -184,6 +211,12 @@ async def test_a_client_that_only_a_person_can_set_up_shows_the_steps_and_the_sn
     for shown in (*steps, *machine.json["blocks"].values()):
         assert shown.rstrip("\n") in person.out
     assert machine.json["done"] is False
+    undone = await shell.here("disconnect", name)
+    assert undone.code == 0
+    assert "nothing was changed" in undone.out
+    by_hand = (await shell.here("disconnect", name, "--json")).json["by_hand"]
+    assert len(by_hand) == len(steps)
+    assert all(f"By hand: {text}" in undone.out for text in by_hand)
     assert tree(tmp_path) == {}
 
 
@@ -194,36 +227,42 @@ async def test_what_is_left_to_a_person_is_said_again_when_connecting_again(
     async with stub.served() as gateway:
         await shell.here("connect", "cline", "--yes", "--url", gateway.url)
         again = await shell.here("connect", "cline", "--yes", "--url", gateway.url)
-    assert "Cline is set up already" in again.out
-    assert "By hand: In the extension" in again.out
+    assert "Cline is set up already; nothing was changed" in again.out
+    assert "By hand          In the extension" in again.out
+
+
+async def test_with_no_gateway_running_a_client_can_be_connected_still(tmp_path: Path) -> None:
+    shell = shell_with(tmp_path)
+    ran = await shell.here("connect", "cursor", "--yes", "--json", "--url", "http://127.0.0.1:9")
+    assert (ran.code, ran.json["done"], ran.json["tools"]) == (0, True, None)
 
 
 async def test_an_unknown_client_is_guessed(tmp_path: Path) -> None:
-    ran = await shell_with(tmp_path).lmg("connect", "claude-cod", "--url", "http://127.0.0.1:9")
+    ran = await shell_with(tmp_path).here("connect", "claude-cod", "--url", "http://127.0.0.1:9")
     assert ran.code == 5
     assert "claude-code" in ran.err
 
 
-async def test_a_launched_client_gets_its_variables_and_arguments(tmp_path: Path) -> None:
-    shell = shell_with(tmp_path, "claude")
-    async with stub.served() as gateway:
-        dry = await shell.lmg("launch", "claude-code", "--dry-run", "--url", gateway.url)
-        ran = await shell.lmg(
-            "launch", "claude-code", "--url", gateway.url, "--", "-p", "hi", LMG_API_KEY="canary-1"
-        )
-    assert f"ANTHROPIC_BASE_URL={gateway.url}" in dry.out
-    assert (ran.code, ran.out) == (0, "lmg Connected\n")
-    called = calls(tmp_path)[-1]
-    assert called["argv"] == ["-p", "hi"]
-    env = called["env"]
-    assert isinstance(env, dict)
-    assert env["ANTHROPIC_BASE_URL"] == gateway.url
-    assert env["ANTHROPIC_AUTH_TOKEN"] == "canary-1"
-    assert env["ANTHROPIC_DEFAULT_SONNET_MODEL"] == "tiny"
+async def test_recipes_are_listed_by_what_one_does_with_them(tmp_path: Path) -> None:
+    shell = shell_with(tmp_path)
+    listed = await shell.here("recipes")
+    assert "Clients   lmg connect NAME" in listed.out
+    assert re.search(r"^  cursor +Gateway tools in Cursor", listed.out, re.MULTILINE)
+    known = (await shell.here("recipes", "list", "--json")).json
+    assert known["schema"] == "lmg.recipes/1"
+    assert set(CLIENTS) <= {one["id"] for one in known["recipes"]}
 
 
-async def test_a_client_that_needs_its_profile_says_so(tmp_path: Path) -> None:
-    async with stub.served() as gateway:
-        ran = await shell_with(tmp_path, "codex").lmg("launch", "codex", "--url", gateway.url)
-    assert ran.code == 1
-    assert "lmg connect codex" in ran.err
+@pytest.mark.parametrize("name", CLIENTS)
+async def test_a_recipe_is_shown_as_a_page_and_as_data(tmp_path: Path, name: str) -> None:
+    shell = shell_with(tmp_path)
+    where = ("--url", "http://127.0.0.1:9999")
+    page = await shell.here("recipes", "show", name, *where)
+    data = (await shell.here("recipes", "show", name, "--json", *where)).json
+    assert "```" not in page.out
+    assert f"lmg connect {name}" in page.out
+    assert data["schema"] == "lmg.recipe/1"
+    for step in data["steps"]:
+        assert step in page.out
+    for text in data["blocks"].values():
+        assert all(line.strip() in page.out for line in text.splitlines())

@@ -1,0 +1,105 @@
+"""A client's recipe, filled in with what the gateway says of itself."""
+
+import argparse
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from local_model_gateway import client, config, connections, errors
+from recipes import render
+from recipes.loader import Recipe
+
+LIMIT_S = 5.0
+VERSION_S = 10.0
+ASSUMED_TOKENS = 32768
+"""Of a model that does not say: clients want a number, and this one fits most."""
+_VERSION = re.compile(r"\d+\.\d+[\w.+-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """Everything that connecting, launching and taking back need to know."""
+
+    rendered: render.Rendered
+    gateway: client.Client
+    model: str
+    context_tokens: int | None
+    """What the model can hold; None where nobody said."""
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe as it was before anything was filled in."""
+        return self.rendered.recipe
+
+    def launchable(self) -> bool:
+        """Whether a session of this client could run on a local model here."""
+        if not self.rendered.launch:
+            return False
+        path = self.recipe.front.launch_speaks
+        try:
+            if path is not None:
+                self.gateway.post(path, {}, timeout_s=LIMIT_S)
+        except errors.NoSuchThing:
+            return False
+        except errors.GatewayError:
+            return True  # an empty request is refused where it is understood
+        return True
+
+    def too_small(self) -> str | None:
+        """A word of warning where the model holds less than this client needs."""
+        wanted, has = self.recipe.front.min_context, self.context_tokens
+        if wanted is None or has is None or has >= wanted:
+            return None
+        return (
+            f"{self.recipe.front.title} wants a model with {wanted:,} tokens of context, and {self.model} has {has:,}: "
+            "long sessions will be cut short"
+        )
+
+
+def of(recipe: Recipe, given: argparse.Namespace, env: Mapping[str, str] = os.environ) -> Setting:
+    """For the gateway that this command is about; what does not answer is told from the configuration."""
+    gateway = client.find(given, env)
+    try:
+        listed = gateway.get("/v1/models", timeout_s=LIMIT_S)["data"]
+        keyed = _asks_for_key(gateway)
+    except errors.Unreachable:
+        settings = config.load(Path(given.config) if given.config else None, env)
+        listed = [{"id": name} for name in settings.runtimes]
+        keyed = bool(settings.server.keys)
+    model, context = _chosen(listed, getattr(given, "model", None))
+    values = render.Values(
+        gateway.url, model, context_tokens=context or ASSUMED_TOKENS, with_key=keyed
+    )
+    return Setting(render.render(recipe, values), gateway, model, context)
+
+
+def version(recipe: Recipe) -> str | None:
+    """Of the client's own program; None where it is not on the PATH, or does not say."""
+    for sign in recipe.front.detect:
+        if sign.command is not None and shutil.which(sign.command):
+            code, said = connections.command([sign.command, "--version"], VERSION_S)
+            found = _VERSION.search(said) if code == 0 else None
+            return found[0].rstrip(".") if found else None
+    return None
+
+
+def _asks_for_key(gateway: client.Client) -> bool:
+    """A gateway that does not say is taken for one that does: a key too many does no harm."""
+    try:
+        manifest = gateway.get("/.well-known/local-model-gateway.json", timeout_s=LIMIT_S)
+        return bool(manifest["auth"]["required"])
+    except (errors.CommandFailed, errors.NoSuchThing, KeyError, TypeError):
+        return True
+
+
+def _chosen(listed: Any, wanted: str | None) -> tuple[str, int | None]:  # Any: JSON
+    for model in listed:
+        if wanted in (None, model["id"]) or wanted in model.get("aliases", ()):
+            return str(wanted or model["id"]), model.get("context_length")
+    if wanted:
+        raise errors.NoSuchThing(f"no model {wanted!r}; `lmg models` lists them")
+    return "MODEL", None
