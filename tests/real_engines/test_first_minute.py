@@ -1,6 +1,8 @@
 """The first minute on a machine with real engines and real model files: found, offered, asked, examined."""
 
 import os
+import re
+import shlex
 import shutil
 import sys
 from collections.abc import Generator
@@ -68,6 +70,35 @@ async def test_a_model_file_in_the_home_is_offered_and_answers(
     )
     assert (up.code, down.code) == (0, 0)
     fine(doctor)
+
+
+def alike(text: str) -> list[str]:
+    """Without what differs from machine to machine and from run to run: numbers, and the machine itself."""
+    lines = (re.sub(r"[0-9.]+", "#", line.rstrip()) for line in text.splitlines())
+    return [
+        " ".join(line.replace("~/config", "~/#config").removesuffix(" at #/s").split())
+        for line in lines
+        if line and "  Machine" not in line
+    ]
+
+
+async def test_the_readme_shows_what_is_really_printed(
+    network: private_network.Network, tmp_path: Path, models: Models
+) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "Hand-Made-Q8.gguf").hardlink_to(await models.gguf(BIG_ENOUGH_MIB))
+    (tmp_path / ".claude.json").write_text("{}")
+    shell = shell_in(network, tmp_path)
+    seen: list[str] = []
+    try:
+        for words, typed in ((["up"], "\n"), (["run", "hand-made-q8", "Say hello"], "")):
+            ran = await pseudo_terminal.lmg(shell, *words, typed=typed)
+            seen += ["$ lmg " + shlex.join(words).replace("'", '"'), *shown(ran).splitlines()]
+    finally:
+        await shell.lmg("down", "--drain", "0s")
+    page = (Path(__file__).parents[2] / "README.md").read_text()
+    printed = page.split("```console\n")[1].split("```")[0]
+    assert alike(printed) == alike("\n".join(seen))
 
 
 @pytest.mark.engines
