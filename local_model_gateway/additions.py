@@ -17,6 +17,7 @@ from local_model_gateway import announcement, client, config, config_reader, err
 from local_model_gateway.detection.survey import Choice, sections
 
 MARK = "# Written by `lmg "
+BUILT_IN = "tiny"
 TAKEN_S = 20.0
 LOOK_S = 0.1
 
@@ -228,11 +229,13 @@ def taken(
         return Taken(
             running=True, taken=False, said=f"A gateway runs, but does not say more: {error}"
         )
+    # What is built in comes back when nothing else is there, maybe by the same name.
+    gone = set(removed) - (set() if configured(given) else {BUILT_IN})
     _told_to_look(status)
     began = time.monotonic()
     while time.monotonic() - began < TAKEN_S:
         names = {runtime["name"] for runtime in status["runtimes"]}
-        if names.issuperset(added) and names.isdisjoint(removed):
+        if names.issuperset(added) and names.isdisjoint(gone):
             said = "The running gateway has taken it."
             return Taken(running=True, taken=True, said=said)
         time.sleep(LOOK_S)
