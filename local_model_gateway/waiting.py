@@ -3,7 +3,7 @@
 import contextlib
 import threading
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,6 +48,7 @@ class Wait:
 
     model: str
     work_id: str | None = None
+    clock: Callable[[], float] = time.monotonic
     thinking: bool = False
     """Whether the model reasons, which nobody reads here."""
     _said: Standing | None = None
@@ -57,17 +58,17 @@ class Wait:
 
     def hear(self, comment: bytes) -> None:
         """The stream said where this stands."""
-        self._said = of_comment(comment, time.monotonic())
+        self._said = of_comment(comment, self.clock())
 
     def see(self, picture: Picture) -> None:
         """Somebody looked at the whole."""
-        self._seen, self._seen_at = picture, time.monotonic()
+        self._seen, self._seen_at = picture, self.clock()
 
     def line(self, room: int) -> str:
         """What to show now, in so many cells."""
         if self.thinking:
             return f"{self.model} is thinking"
-        now, standing = time.monotonic(), self._standing()
+        now, standing = self.clock(), self._standing()
         if standing.waits_for != "load":
             self._loading_since = None
         match standing.waits_for:
@@ -110,7 +111,9 @@ def of_comment(comment: bytes, at: float) -> Standing:
                 "load", eta_s=eta_s, phase=told.get("phase"), fraction=fraction, told_at=at
             )
         case "prefill":
-            return Standing("running", phase=f"reads the prompt, {' '.join(words)} tokens")
+            return Standing(
+                "running", phase=f"reads the prompt, {' '.join(words).replace('/', ' of ')} tokens"
+            )
         case _:
             return Standing("running")
 
@@ -186,7 +189,8 @@ def queued(model: str, standing: Standing, now: float, room: int) -> str:
         place += f" {standing.position}" + (f" of {standing.total}" if standing.total else "")
     parts = [place, f" · {_reason(model, standing, now)}"]
     if standing.eta_s is not None:
-        parts.append(f" · starts in about {_left(standing, now, standing.eta_s)}")
+        left = _left(standing, now, standing.eta_s)
+        parts.append(f" · starts in about {left}" if left else " · starts any moment")
     # What matters least goes first: the hint, then the reason; the time stays as long as it can.
     for less in (*([*parts, hint] for hint in LEAVE), [place, *parts[2:]]):
         if terminal.cells("".join(less)) <= room:
@@ -200,7 +204,7 @@ def _reason(model: str, standing: Standing, now: float) -> str:
     if standing.waits_for == "runtime_failed":
         why = f" ({standing.failure})" if standing.failure else ""
         again = standing.retry_in_s
-        soon = "" if again is None else f", next try in {_left(standing, now, again)}"
+        soon = "" if again is None else f", next try in {_left(standing, now, again) or 'a moment'}"
         return f"{model} did not load{why}{soon}"
     name = standing.behind or model
     if standing.ahead:
@@ -223,15 +227,17 @@ def loading(model: str, standing: Standing, now: float, so_far_s: float) -> str:
             else phrases.clock(so_far_s)
         )
     if standing.eta_s is not None:
-        parts.append(f"{_left(standing, now, standing.eta_s)} left")
+        left = _left(standing, now, standing.eta_s)
+        parts.append(f"{left} left" if left else "almost there")
     elif standing.usual_load_s is not None:
         parts.append(f"usually {phrases.soon(standing.usual_load_s)}")
     return "   ".join(parts)
 
 
 def _left(standing: Standing, now: float, seconds: float) -> str:
-    """What is left of a time that was told a moment ago."""
-    return phrases.soon(seconds - (now - standing.told_at))
+    """What is left of a time that was told a moment ago; nothing, where it is over."""
+    rest = seconds - (now - standing.told_at)
+    return phrases.soon(rest) if rest >= 1 else ""
 
 
 # The watching

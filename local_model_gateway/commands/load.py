@@ -38,7 +38,8 @@ def run(given: argparse.Namespace, terminal: Terminal) -> int:
         with waiting.shown(waiting.Wait(name), gateway, terminal):
             done = gateway.post(path, body, timeout_s=LOAD_S)
     except KeyboardInterrupt:
-        terminal.note("left the queue; what loads already, loads on: `lmg unload` stops it")
+        if not terminal.json:
+            terminal.note("left the queue; what loads already, loads on: `lmg unload` stops it")
         raise
     word = "was ready already" if was_ready else f"is {done['state']}"
     kept = f", kept for {phrases.span(given.keep)}" if given.keep else ""

@@ -7,9 +7,9 @@ import time
 import urllib.parse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
-from local_model_gateway import client, errors, paths
+from local_model_gateway import client, errors, paths, phrases
 from local_model_gateway.terminal import Terminal
 
 FOLLOW_S = 0.3
@@ -97,10 +97,31 @@ def _wanted(line: str, given: argparse.Namespace) -> bool:
 def _plain(line: str) -> str:
     try:
         fields = json.loads(line)
-        head = f"{fields.pop('at')} {fields.pop('level'):7} {fields.pop('message')}"
+        at, level, message = (fields.pop(name) for name in ("at", "level", "message"))
     except (ValueError, KeyError, AttributeError):
         return line
     fields.pop("logger", None)
     error = fields.pop("error", None)
-    rest = " ".join(f"{name}={value}" for name, value in fields.items())
-    return f"{head} {rest}".rstrip() + (f"\n{error}" if error else "")
+    if "method" in fields and "path" in fields:
+        message = " ".join(_request(fields))
+    rest = " ".join(f"{name}={value}" for name, value in fields.items() if value is not None)
+    return f"{at} {level:7} {message} {rest}".rstrip() + (f"\n{error}" if error else "")
+
+
+def _request(fields: dict[str, Any]) -> Iterator[str]:  # Any: JSON
+    """What came, how it ended and where its time went, in the order of reading; takes what it says."""
+    yield f"{fields.pop('method')} {fields.pop('path')} {fields.pop('status', '')}"
+    outcome = fields.pop("outcome", "ok")
+    if outcome != "ok":
+        yield str(outcome)
+    model, runtime = fields.pop("model", None), fields.pop("runtime", None)
+    if model is not None:
+        yield str(model) if runtime in {None, model} else f"{model} by {runtime}"
+    times = (("queued", "queue_ms"), ("load", "load_ms"), ("first token", "ttft_ms"))
+    for word, name in (*times, ("took", "latency_ms")):
+        if (spent := fields.pop(name, None)) is not None:
+            yield f"{word} {spent / 1000:.1f} s" if spent >= 50 else f"{word} {spent:.0f} ms"
+    if (tokens := fields.pop("tokens", None)) is not None:
+        yield phrases.count(tokens, "token")
+    if (speed := fields.pop("tokens_per_s", None)) is not None:
+        yield f"at {speed:.1f}/s"

@@ -47,7 +47,7 @@ class Answered:
 
 
 def run(given: argparse.Namespace, terminal: Terminal) -> int:
-    body = _body(given)
+    body = _body(given, terminal)
     gateway, wait = client.find(given), waiting.Wait(given.model)
     asking = _Asking(terminal, gateway, wait)
     try:
@@ -65,7 +65,8 @@ def run(given: argparse.Namespace, terminal: Terminal) -> int:
         raise
     except KeyboardInterrupt:
         _end_line(asking.answered, terminal)
-        terminal.note("stopped" if asking.answered.first_token_s else "left the queue")
+        if not terminal.json:
+            terminal.note("stopped" if asking.answered.first_token_s else "left the queue")
         raise
     total_s = time.monotonic() - asking.began
     asking.learn_the_wait()
@@ -111,9 +112,11 @@ def _gave_up(model: str, said: str) -> str:
     )
 
 
-def _body(given: argparse.Namespace) -> dict[str, Any]:
+def _body(given: argparse.Namespace, terminal: Terminal) -> dict[str, Any]:
     prompt = given.prompt
     if prompt is None or prompt == "-":
+        if terminal.interactive:
+            terminal.note("Type what to ask; Ctrl-D on a line of its own sends it.")
         prompt = sys.stdin.read()
     elif not sys.stdin.isatty() and _something_waits() and (more := sys.stdin.read()).strip():
         prompt = f"{prompt}\n\n{more}"

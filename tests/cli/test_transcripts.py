@@ -47,7 +47,7 @@ async def test_doctor_marks_what_it_finds_and_says_what_to_run(tmp_path: Path) -
     ran = await pseudo_terminal.lmg(stub.shell(tmp_path), "doctor", "--quick")
     shown = plain(ran.out)
     assert "✓ Install   local-model-gateway" in shown
-    assert re.search(r"! Gateway   (not running)   GATEWAY-DOWN", shown) or "PORT-TAKEN" in shown
+    assert re.search(r"! Gateway +not running +GATEWAY-DOWN", shown) or "PORT-TAKEN" in shown
     assert "fix  lmg" in shown
     assert "Nothing was changed." in shown
 
