@@ -4,6 +4,7 @@ import argparse
 import os
 import re
 import shutil
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +73,11 @@ def of(recipe: Recipe, given: argparse.Namespace, env: Mapping[str, str] = os.en
         keyed = bool(settings.server.keys)
     model, context = _chosen(listed, getattr(given, "model", None))
     values = render.Values(
-        gateway.url, model, context_tokens=context or ASSUMED_TOKENS, with_key=keyed
+        gateway.url,
+        model,
+        context_tokens=context or ASSUMED_TOKENS,
+        with_key=keyed,
+        lmg=_ourselves(),
     )
     return Setting(render.render(recipe, values), gateway, model, context)
 
@@ -85,6 +90,15 @@ def version(recipe: Recipe) -> str | None:
             found = _VERSION.search(said) if code == 0 else None
             return found[0].rstrip(".") if found else None
     return None
+
+
+def _ourselves() -> str:
+    """The program that runs now, where applications find it too; slashes that need no escaping."""
+    started = Path(sys.argv[0])
+    if started.stem != "lmg" or not started.is_file():
+        found = shutil.which("lmg")
+        return Path(found).as_posix() if found else "lmg"
+    return started.absolute().as_posix()
 
 
 def _asks_for_key(gateway: client.Client) -> bool:

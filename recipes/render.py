@@ -37,6 +37,8 @@ class Values:
     key_env: str = KEY_VARIABLE
     with_key: bool = True
     """False for a gateway that asks for none: then clients need no variable to be set, either."""
+    lmg: str = "lmg"
+    """Our own program, as a client has to start it: applications do not have a shell's PATH."""
     app_config: str = _APP_CONFIG.get(sys.platform, "~/.config")
     """Where applications of this platform keep what users configure."""
 
@@ -53,6 +55,7 @@ class Values:
             "context_tokens": str(self.context_tokens),
             "name": self.name,
             "key_env": self.key_env,
+            "lmg": self.lmg,
             "app_config": self.app_config,
         }
 

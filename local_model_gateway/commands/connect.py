@@ -132,11 +132,12 @@ def _shown(
 ) -> str:
     """The client and its version, everything that would happen to it, and what that costs."""
     front, version = setting.recipe.front, content["version"]
-    rows = [line for change in changes for line in _rows_of(change)]
+    rows = [line for change in changes if change.kind != "manual" for line in _rows_of(change)]
     if (tools := content["tools"]) is not None:
         about = f"{tools['count']} tools, about {tools['about_tokens']:,} tokens"
         rows.append(_row("It adds", about))
     rows += [_row("Note", text) for text in content["warnings"]]
+    rows += [line for change in changes if change.kind == "manual" for line in _rows_of(change)]
     parts = [f"{front.title} {version}" if version else front.title, "", *rows]
     parts += [f"\n{text}".rstrip("\n") for change in changes if (text := difference(change))]
     for name, text in content["blocks"].items():

@@ -17,6 +17,7 @@ NPM: dict[str, dict[str, str]] = {
     "qwen-code": {"@qwen-code/qwen-code": "0.24.4"},
     "continue": {"@continuedev/cli": "1.5.47"},
     "cline": {"cline": "3.0.65"},
+    "copilot-cli": {"@github/copilot": "1.0.102"},
 }
 
 PYTHON: dict[str, tuple[str, ...]] = {
@@ -24,6 +25,12 @@ PYTHON: dict[str, tuple[str, ...]] = {
     "langchain-mcp-adapters": ("langchain-mcp-adapters==0.3.2", "mcp==1.30.0"),
     "pydantic-ai": ("pydantic-ai-slim[mcp,openai]==2.68.0", "fastmcp==4.1.2"),
     "hermes": ("hermes-agent[mcp]==0.19.0",),
+    "llamaindex": (
+        "llama-index-core==0.14.25",
+        "llama-index-llms-openai-like==0.8.1",
+        "llama-index-tools-mcp==0.6.0",
+    ),
+    "aider": ("aider-chat==0.86.2",),
     "fastmcp-tasks": ("fastmcp==4.1.2", "fastmcp-tasks==4.1.2"),
 }
 

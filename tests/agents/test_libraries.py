@@ -10,14 +10,11 @@ from tests.agents.engine import READ
 pytestmark = pytest.mark.timeout(300)
 
 
-@pytest.mark.parametrize(
-    ("client", "environment"),
-    [("openai-agents", "openai-agents"), ("pydantic-ai", "pydantic-ai")],
-)
+@pytest.mark.parametrize("client", ["openai-agents", "pydantic-ai", "llamaindex"])
 async def test_the_script_of_a_recipe_runs_model_and_tools_through_us(
-    tmp_path: Path, client: str, environment: str
+    tmp_path: Path, client: str
 ) -> None:
-    python = driving.python(environment)
+    python = driving.python(client)
     async with driving.gateway(tmp_path) as here:
         script = tmp_path / "script.py"
         script.write_text(driving.recipe(client, here).blocks["script"])
