@@ -140,6 +140,11 @@ def configured(given: argparse.Namespace) -> dict[str, There]:
     return found
 
 
+def taken_names(given: argparse.Namespace) -> set[str]:
+    """Every name and alias that is configured."""
+    return {word for word, _ in _names(configured(given))}
+
+
 def plan(
     given: argparse.Namespace,
     chosen: Sequence[Choice],

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from local_model_gateway import additions, adoption, durations, errors, paths, phrases
+from local_model_gateway import additions, adoption, durations, errors, hand_started, paths, phrases
 from local_model_gateway.commands import add
 from local_model_gateway.detection import engines, survey
 from local_model_gateway.terminal import Terminal
@@ -28,10 +28,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace, terminal: Terminal) -> int:
-    found = adoption.find(given.which)
+    found = hand_started.find(given.which)
     if isinstance(found, engines.Engine):
         return _served(given, found, terminal)
-    adopted = adoption.understood(found, given.name)
+    adopted = adoption.understood(found, given.name, additions.taken_names(given))
     made: dict[str, survey.Choice] = {}
     survey.add(made, adopted.name, adopted.section)
     choice = next(iter(made.values()))
@@ -126,7 +126,7 @@ def _agreed(given: argparse.Namespace, terminal: Terminal, shown: str) -> None:
         raise errors.RefusedByGateway("nothing was changed; --yes goes ahead without asking")
 
 
-def _shown(stray: adoption.Stray, plan: additions.Plan, name: str, notes: Sequence[str]) -> str:
+def _shown(stray: hand_started.Stray, plan: additions.Plan, name: str, notes: Sequence[str]) -> str:
     busy = "nobody is connected to it"
     if stray.connections:
         busy = f"it has {phrases.count(stray.connections, 'open connection')}"
@@ -144,16 +144,16 @@ def _shown(stray: adoption.Stray, plan: additions.Plan, name: str, notes: Sequen
 
 
 def _ended(
-    given: argparse.Namespace, terminal: Terminal, stray: adoption.Stray, name: str
+    given: argparse.Namespace, terminal: Terminal, stray: hand_started.Stray, name: str
 ) -> list[str]:
     terminal.progress(f"waiting for pid {stray.pid} to end")
-    if not adoption.end(stray, given.wait, force=given.force):
+    if not hand_started.end(stray, given.wait, force=given.force):
         raise errors.CommandFailed(
             f"{name} is configured, but pid {stray.pid} still runs {phrases.span(given.wait)} after it "
             f"was asked to end, and holds memory that nobody counts: `lmg adopt {stray.pid} --force` "
             f"kills it, `lmg remove {name}` leaves everything as it was"
         )
-    again = adoption.taken_again(stray.port)
+    again = hand_started.taken_again(stray.port)
     if again is not None:
         raise errors.CommandFailed(
             f"{name} is configured and pid {stray.pid} has ended, but pid {again} listens on port "

@@ -13,6 +13,7 @@ from local_model_gateway.importing.dialects import Dialect
 SMALLEST_CONTEXT = 256
 _PYTHON = re.compile(r"(python|pypy)[0-9.]*(\.exe)?")
 _FOR_A_SHELL = re.compile(r"[;&|<>`]|\$\(")
+_BLANK = re.compile(r"<[A-Za-z][A-Za-z0-9_ -]*>")
 _ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
 _FROM_A_HUB = (
     *(
@@ -71,6 +72,8 @@ def understood(words: Sequence[str], *, model: str | None = None) -> Understood:
     plain, env = _unwrapped(list(words))
     if not plain:
         raise NotCarried("it has no command")
+    if blank := next((word for word in plain if _BLANK.search(word)), None):
+        raise NotCarried(f"{blank} is still to be filled in")
     head, rest, dialect, exact = _recognised(plain)
     _refuse_impossible(rest, dialect)
     found = Understood({"engine": dialect.engine, "model": _model_of(rest, dialect, model)})
@@ -80,7 +83,7 @@ def understood(words: Sequence[str], *, model: str | None = None) -> Understood:
     rest = [word for word in rest if word not in dialect.switches]
     sizes = _sizes(found, rest, dialect)
     if dialect.engine == "llama-server":
-        rest = _embeddings(found, rest)
+        rest = _what_for(found, rest)
     if not exact:
         found.section["cmd"] = [*head, *_said(dialect, rest), *sizes]
     else:
@@ -164,7 +167,10 @@ def _recognised(words: list[str]) -> tuple[list[str], list[str], Dialect, bool]:
     if program.startswith(("llama-server", "koboldcpp")):
         found = dialects.LLAMA_SERVER if program[0] == "l" else dialects.KOBOLDCPP
         return words[:1], words[1:], found, True
-    raise NotCarried(f"it runs `{words[0]}`, for which there is no recipe")
+    raise NotCarried(
+        f"it runs `{words[0]}`, for which there is no recipe; name the engine's own program, or give "
+        "the recipe `service` this as its start_cmd"
+    )
 
 
 def _refuse_impossible(rest: list[str], dialect: Dialect) -> None:
@@ -241,8 +247,10 @@ def _count(rest: list[str], options: Sequence[str], least: int) -> int | None:
     return None
 
 
-def _embeddings(found: Understood, rest: list[str]) -> list[str]:
-    """The recipe switches these on where the section says what the model is for."""
+def _what_for(found: Understood, rest: list[str]) -> list[str]:
+    """What the model can do; the recipe switches embeddings on where the section says so."""
+    if any(word.partition("=")[0] in ("--mmproj", "-mm") for word in rest):
+        found.section["capabilities"] = ["chat", "completions", "tools", "vision"]
     if not {"--embedding", "--embeddings"} & {*rest}:
         return rest
     found.section["capabilities"] = ["embeddings"]

@@ -153,6 +153,8 @@ def _runtime(
     source: Source, name: str, key: str, model: Data, engines: Mapping[str, Data]
 ) -> tuple[Section, list[str]]:
     engine = engines.get(key)
+    if name.startswith("<"):
+        raise NotCarried(f"{name} is still to be filled in")
     if not name or engine is None:
         raise NotCarried(f"its engine {key!r} is not configured")
     if str(engine.get("enabled", True)).lower() in ("false", "no", "off"):

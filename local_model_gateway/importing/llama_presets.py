@@ -153,5 +153,4 @@ _LONG: Mapping[str, str] = {
     "dio": "direct-io",
     "cmoe": "cpu-moe",
     "v": "verbose",
-    "ot": "override-tensor",
 }

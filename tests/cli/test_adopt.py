@@ -13,7 +13,8 @@ import psutil
 import pytest
 from anyio import to_thread
 
-from local_model_gateway import config
+from local_model_gateway import config, hand_started
+from local_model_gateway.detection import processes
 from tests.cli import programs, pseudo_terminal, stub
 from tests.cli.test_remove import snapshot
 from tests.doctor import imitations
@@ -219,6 +220,78 @@ async def test_the_gateway_and_its_own_engines_are_refused(tmp_path: Path) -> No
         assert all(child.is_running() for child in children)
     finally:
         await shell.lmg("down", "--drain", "0s")
+
+
+LAUNCHER = """\
+import os, signal, subprocess, sys
+words = sys.argv[sys.argv.index("--port"):][:2]
+child = subprocess.Popen([sys.argv[0].replace("ramalama", "llama-server"), "-m", sys.argv[-1], *words])
+signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+child.wait()
+"""
+
+
+async def test_a_launcher_that_leaves_its_engine_behind_is_ended_with_it(tmp_path: Path) -> None:
+    ramalama = bin_(tmp_path) / "ramalama"
+    ramalama.write_text(f"#!{sys.executable}\n{LAUNCHER}")
+    ramalama.chmod(0o700)
+    words = (str(ramalama), "--nocontainer", "serve", "--port", "PORT", "file:///m.gguf")
+    async with started(tmp_path, *words) as (process, port):
+        children = await to_thread.run_sync(psutil.Process(process.pid).children)
+        assert len(children) == 1
+        ran = await stub.shell(tmp_path).lmg("adopt", str(port), "--yes", "--json")
+        assert (ran.code, ran.json["pid"]) == (0, process.pid), ran.err
+        assert not children[0].is_running() or children[0].status() == psutil.STATUS_ZOMBIE
+    runtime = (await loaded(tmp_path)).runtimes["m"]
+    assert (runtime.engine, runtime.model) == ("ramalama", "file:///m.gguf")
+
+
+class Closed(processes.Table):
+    """A system that shows sockets to the administrator only."""
+
+    def listeners(self) -> dict[int, int]:
+        return {}
+
+
+async def test_where_sockets_are_hidden_an_engine_of_ones_own_is_found_still(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "Table", Closed)
+    async with started(tmp_path, *llama(tmp_path)) as (process, port):
+        for which in (str(process.pid), f":{port}"):
+            ran = await stub.shell(tmp_path).here("adopt", which, "--dry-run", "--json")
+            assert (ran.json["pid"], ran.json["port"]) == (process.pid, port)
+
+
+@pytest.mark.parametrize(
+    ("groups", "says"),
+    [
+        (
+            "0::/user.slice/user-1000.slice/user@1000.service/app.slice/llama.service\n",
+            "llama.service",
+        ),
+        ("0::/system.slice/vllm.service\n", "systemctl disable --now vllm.service"),
+        ("0::/system.slice/docker-0123456789abcdef.scope\n", "container"),
+        (
+            "0::/user.slice/user-1000.slice/user@1000.service/app.slice/libpod-12.scope\n",
+            "container",
+        ),
+        ("12:pids:/docker/0123\n", "container"),
+        ("0::/user.slice/user-1000.slice/session-3.scope\n", None),
+        ("0::/user.slice/user-1000.slice/user@1000.service/app.slice/app-gnome-x.scope\n", None),
+        (
+            "0::/user.slice/user-1000.slice/user@1000.service/app.slice/app-x@autostart.service\n",
+            None,
+        ),
+        ("0::/system.slice/ssh.service\n", None),
+        ("0::/\n", None),
+    ],
+)
+def test_what_a_service_or_a_container_holds_is_not_ours_to_end(
+    groups: str, says: str | None
+) -> None:
+    found = hand_started.held_by(groups)
+    assert found is None if says is None else found is not None and says in found
 
 
 @pytest.mark.parametrize(

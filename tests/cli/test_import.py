@@ -389,6 +389,8 @@ def test_a_model_below_a_folder_of_models_is_found_there() -> None:
     [
         ("", "no command"),
         ("docker run x", "`docker`"),
+        ("llama-server -m <GGUF> -c 1", "to be filled in"),
+        ("llama-server -m '<PATH TO GGUF>' -c 1", "<PATH TO GGUF>"),
         ("llama-server", "no model"),
         ("llama-server -hf ggml-org/gemma", "hub"),
         ("llama-server -m m --api-prefix /x", "--api-prefix"),
