@@ -8,7 +8,7 @@ from anyio import to_thread
 from local_model_gateway import config
 from recipes import loader
 from recipes.front_matter import Kind
-from tests.cli import pseudo_terminal, stub
+from tests.cli import stub
 from tests.doctor import imitations
 
 OLLAMA = next(one for one in imitations.IMITATIONS if one.engine == "ollama")
@@ -190,22 +190,3 @@ async def test_a_running_gateway_takes_it_over_by_itself(tmp_path: Path) -> None
     finally:
         await shell.lmg("down", "--drain", "0s")
     assert mine.read_text() == "server: {port: 0}\n"
-
-
-async def test_top_is_one_picture_where_nobody_watches(tmp_path: Path) -> None:
-    async with stub.served() as gateway:
-        ran = await stub.shell(tmp_path).lmg("top", "--url", gateway.url)
-    assert ran.code == 0
-    for words in ("Gateway", "USUAL LOAD", "WAITS FOR", "longest wait so far 4.0 s"):
-        assert words in ran.out
-
-
-async def test_top_goes_on_until_interrupted(tmp_path: Path) -> None:
-    async with stub.served() as gateway:
-        ran = await pseudo_terminal.lmg(
-            stub.shell(tmp_path),
-            *("top", "--every", "100ms", "--url", gateway.url),
-            until=("USUAL LOAD", "\x03"),
-        )
-    assert ran.code == 130
-    assert len([path for _, path, _ in gateway.asked if path == "/status"]) >= 2
