@@ -1,104 +1,111 @@
-"""Checks of what happens beside the queue: engines, clients and settings that go around it."""
+"""Checks of engines that answer clients beside the queue, and of settings by which they act on their own."""
 
-import shutil
+import functools
 from collections.abc import Iterator
 
-from local_model_gateway import phrases
-from local_model_gateway.detection import engines, processes
-from local_model_gateway.doctor.finding import Case, Finding, fail, note, ok, skip
-from recipes import loader
-from recipes.front_matter import Kind
+import psutil
 
-MAX_CLIENT_FILE = 512 * 1024
+from local_model_gateway.detection import at_once, engines, probe
+from local_model_gateway.doctor import memory, served
+from local_model_gateway.doctor.finding import Case, Finding, Fix, mend, note, ok, show, skip
 
-
-def memory_holders(case: Case) -> Iterator[Finding]:
-    """Engines that hold memory and that nobody here started."""
-    holders = processes.outside(case.gateway_pid)
-    for holder in holders:
-        ports = "".join(f" on :{port}" for port in holder.ports[:1])
-        yield fail(
-            "GPU-BYPASS",
-            "Bypass",
-            f"{holder.program}, pid {holder.pid}{ports}, holds {phrases.size(holder.memory_bytes)} outside the queue",
-            "Its memory is missing when the gateway loads a model; configure it as a runtime, or end it.",
-            f"ps -o pid,etime,args -p {holder.pid}",
-        )
-    if not holders:
-        yield ok("BYPASS", "Bypass", "no engine holds memory outside the queue")
+SUBJECT = "Engines"
+PORT_S = 2 * probe.TIMEOUT_S
+"""For all questions to one port: some engines are only known by the third answer."""
+_KEEP_ALIVE = "OLLAMA_KEEP_ALIVE"
+_AT_ONCE = frozenset({"0", "0s", "0m"})
 
 
-def listening_engines(case: Case) -> Iterator[Finding]:
-    """Engines that answer clients directly."""
+def listening(case: Case) -> Iterator[Finding]:
+    """Engines that answer clients directly, unless they are the gateway's own."""
     if case.quick:
-        yield skip("ENGINES", "Engines", "not asked for")
+        yield skip("ENGINES", SUBJECT, "not asked for")
         return
-    for engine in engines.running(case.ports or engines.PORTS):
-        if engine.engine == "ollama":
-            yield note(
-                "OLLAMA-KEEPALIVE",
-                "Ollama",
-                f"on :{engine.port}, keeps models for minutes on its own",
-                "What other clients load there stays in memory after the gateway thinks it is gone.",
-                "export OLLAMA_KEEP_ALIVE=0",
+    ports = case.ports or engines.PORTS
+    family = case.family
+    strange = [port for port in ports if case.table.listeners().get(port) not in family]
+    found = at_once.look(
+        {str(port): functools.partial(engines.identify, port) for port in strange}, PORT_S
+    )
+    for port in strange:
+        engine = found.get(str(port), engines.identify)
+        if isinstance(engine, engines.Engine):
+            yield from _described(case, engine)
+        elif engine is engines.identify:
+            yield skip(
+                "ENGINE-SLOW", SUBJECT, f":{port} accepts, and did not say in time what it is"
             )
-        elif engine.engine == "lmstudio":
+
+
+def _described(case: Case, engine: engines.Engine) -> Iterator[Finding]:
+    match engine.engine:
+        case "ollama":
+            yield _ollama(case, engine.port)
+        case "lmstudio":
             yield note(
                 "LMSTUDIO-JIT",
                 "LM Studio",
                 f"on :{engine.port}, may load and drop models by itself",
                 "Switch off JIT loading and auto-evict in its developer settings.",
-                "lmg recipes show lmstudio",
+                show("lmg recipes show lmstudio"),
             )
-        elif engine.engine != engines.OURS:
-            yield note(
-                "ENGINE-DIRECT",
-                "Engines",
-                f"{engine.engine} answers on :{engine.port}",
-                "Clients that use it directly are not in the queue.",
-                f"lmg recipes show {engine.engine}",
-            )
-
-
-def clients(case: Case) -> Iterator[Finding]:
-    """Clients whose settings name an engine's port rather than ours."""
-    addresses = [
-        f"{host}:{port}"
-        for port in (case.ports or engines.PORTS)
-        for host in ("127.0.0.1", "localhost")
-    ]
-    for recipe in loader.every(Kind.CLIENT).values():
-        for detect in recipe.front.detect:
-            if not detect.path or not detect.path.startswith("~/"):
-                continue
-            file = case.home / detect.path.removeprefix("~/")
-            try:
-                if not file.is_file() or file.stat().st_size > MAX_CLIENT_FILE:
-                    continue
-                text = file.read_text(errors="replace")
-            except OSError:
-                continue
-            found = next((address for address in addresses if address in text), None)
-            if found:
+        case engines.OURS:
+            return
+        case _:
+            if engine.port not in served.ports(case):
                 yield note(
-                    "CLIENT-BYPASS",
-                    "Clients",
-                    f"{recipe.front.title} uses {found} directly ({detect.path})",
-                    "Its requests do not wait in the queue, and load models behind the gateway's back.",
-                    f"lmg connect {recipe.id} --dry-run",
+                    "ENGINE-DIRECT",
+                    SUBJECT,
+                    f"{engine.engine} answers on :{engine.port}",
+                    "Clients that use it directly are not in the queue.",
+                    _into_the_queue(case, engine),
                 )
 
 
-def tool_servers(case: Case) -> Iterator[Finding]:
-    """Downstream MCP servers whose program is not there."""
-    if case.settings is None:
-        return
-    for name, server in case.settings.mcp_servers.items():
-        if server.enabled and server.command and shutil.which(server.command) is None:
-            yield fail(
-                "MCP-COMMAND-MISSING",
-                "Tools",
-                f"{name}: the program {server.command} is not on the PATH",
-                "Its tools can be found and not called.",
-                f"command -v {server.command}",
-            )
+def _ollama(case: Case, port: int) -> Finding:
+    """By what its process was started with, where we may see that."""
+    owner = case.table.listening_on(port)
+    kept = _variable(owner.pid) if owner else None
+    if kept in _AT_ONCE:
+        return ok("OLLAMA", "Ollama", f"on :{port}, drops each model when its answer ends")
+    return note(
+        "OLLAMA-KEEPALIVE",
+        "Ollama",
+        f"on :{port}, keeps models {kept or '5 min'} on its own",
+        "What other clients load there stays in memory after the gateway thinks it is gone.",
+        _keep_alive_fix(owner.pid if owner else None),
+    )
+
+
+def _variable(pid: int) -> str | None:
+    try:
+        return psutil.Process(pid).environ().get(_KEEP_ALIVE)
+    except (psutil.Error, OSError):
+        return None
+
+
+def _keep_alive_fix(pid: int | None) -> Fix:
+    """A line for its unit where systemd starts it; else its recipe says where the variable goes."""
+    unit = _unit(pid)
+    if unit is None:
+        return show("lmg recipes show ollama")
+    line = f"printf '[Service]\\nEnvironment={_KEEP_ALIVE}=0\\n'"
+    return mend(
+        f"{line} | sudo systemctl edit --stdin --drop-in=keep-alive {unit} && sudo systemctl restart {unit}"
+    )
+
+
+def _unit(pid: int | None) -> str | None:
+    try:
+        with open(f"/proc/{pid}/cgroup") as stream:  # noqa: PTH123 - a path of the kernel's
+            words = stream.read().replace("\n", "/").split("/")
+    except OSError:
+        return None
+    return next((word for word in words if word == "ollama.service"), None)
+
+
+def _into_the_queue(case: Case, engine: engines.Engine) -> Fix:
+    owner = case.table.listening_on(engine.port)
+    if owner is not None and owner.engine:
+        return memory.adopt(case, owner.pid, (engine.port,))
+    return show("lmg recipes list")

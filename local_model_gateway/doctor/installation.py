@@ -1,42 +1,55 @@
-"""Checks of the program itself and of the machine below it."""
+"""Checks of the program itself: which one runs, on what, and whether a shell finds it."""
 
 import importlib.metadata
 import os
 import resource
+import shlex
 import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from local_model_gateway import __version__, paths, phrases
-from local_model_gateway.doctor.finding import Case, Finding, fail, note, ok
+from local_model_gateway import __version__
+from local_model_gateway.doctor.finding import Case, Finding, Fix, fail, mend, note, ok, show
 
 SUBJECT = "Install"
+NAME = "local-model-gateway"
 OLDEST_PYTHON = (3, 11)
-LITTLE_DISK = 1024**3
-NO_DISK = 100 * 1024**2
 FEW_FILES = 4096
-_NETWORK_FILE_SYSTEMS = frozenset(
-    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "afs"}
-)
+_UPGRADES = {"uv/tools": f"uv tool upgrade {NAME}", "pipx/venvs": f"pipx upgrade {NAME}"}
+"""Where an installer keeps a program's own environment → what brings a newer one."""
 
 
-def program(_: Case) -> Iterator[Finding]:
-    """Which program runs, on what, and whether another one would answer to the same name."""
+def program(case: Case) -> Iterator[Finding]:
+    """Which program runs, on what, and whether a shell would find it, or another one."""
     python = ".".join(map(str, sys.version_info[:3]))
     if sys.version_info < OLDEST_PYTHON:
-        yield fail("PYTHON-OLD", SUBJECT, f"Python {python}", "3.11 or newer is needed")
+        yield fail(
+            "PYTHON-OLD",
+            SUBJECT,
+            f"Python {python}",
+            "3.11 or newer is needed.",
+            mend(f"uv tool install --force --python 3.13 {NAME}"),
+        )
         return
-    yield ok("INSTALL", SUBJECT, f"local-model-gateway {__version__}, Python {python}")
-    on_path = shutil.which("lmg")
+    yield ok("INSTALL", SUBJECT, f"{NAME} {__version__}{_installer()}, Python {python}{_upgrade()}")
     beside = Path(sys.executable).with_name("lmg")
-    if on_path and beside.exists() and Path(on_path).resolve() != beside.resolve():
+    on_path = shutil.which("lmg", path=case.env.get("PATH"))
+    if on_path is None:
+        yield note(
+            "PATH-MISSING",
+            SUBJECT,
+            "a shell does not find `lmg`",
+            "The commands below begin with it.",
+            _link(case, beside),
+        )
+    elif beside.exists() and not _same(Path(on_path), beside):
         yield note(
             "PATH-SHADOW",
             SUBJECT,
             f"`lmg` on the PATH is {on_path}, not {beside}",
             "Commands typed in a shell may be of another version.",
-            f"{beside} --version",
+            show(f"{shlex.quote(str(on_path))} --version"),
         )
 
 
@@ -44,17 +57,15 @@ def neighbours(_: Case) -> Iterator[Finding]:
     """Two names of ours are taken on the package index; mixed folders break both programs."""
     owners = importlib.metadata.packages_distributions()
     for package in ("broker", "mcp_server"):
-        others = {
-            name for name in owners.get(package, ()) if name and name != "local-model-gateway"
-        }
-        if others and "local-model-gateway" in owners.get(package, ()):
+        others = {name for name in owners.get(package, ()) if name and name != NAME}
+        if others and NAME in owners.get(package, ()):
             other = min(others)
             yield fail(
                 "PACKAGE-COLLISION",
                 SUBJECT,
                 f"the package {other} is installed into the same folder `{package}`",
                 "One of the two programs imports the other's files.",
-                "uv tool install local-model-gateway",
+                mend(f"uv tool install --force {NAME}"),
             )
 
 
@@ -67,66 +78,38 @@ def files(_: Case) -> Iterator[Finding]:
             SUBJECT,
             f"at most {hard} open files",
             "With many clients at once, new ones will be refused.",
-            "ulimit -Hn",
+            show("ulimit -Hn"),
         )
 
 
-def state(case: Case) -> Iterator[Finding]:
-    """Whether the queue can be kept where it is to be kept."""
-    folder = _nearest(case.state_dir)
-    shown = paths.shown(case.state_dir)
-    if not _writable(folder):
-        yield fail(
-            "STATE-READ-ONLY",
-            "State",
-            f"{shown} cannot be written",
-            "The queue has to survive a restart, so the gateway does not start without it.",
-            f"ls -ld {folder}",
-        )
-        return
-    system = _file_system(folder)
-    if system in _NETWORK_FILE_SYSTEMS:
-        yield fail(
-            "STATE-NETWORK",
-            "State",
-            f"{shown} is on a network file system ({system})",
-            "The database's locks do not hold there, and it would be damaged.",
-            case.command("config path"),
-        )
-    free = shutil.disk_usage(folder).free
-    if free < LITTLE_DISK:
-        made = fail if free < NO_DISK else note
-        yield made(
-            "DISK-FULL" if free < NO_DISK else "DISK-LOW",
-            "State",
-            f"{phrases.size(free)} free at {shown}",
-            "Jobs are refused when the queue cannot be written.",
-            f"df -h {folder}",
-        )
-    elif system not in _NETWORK_FILE_SYSTEMS:
-        yield ok("STATE", "State", f"{shown}, {phrases.size(free)} free")
+def _installer() -> str:
+    """` by uv`; nothing where it runs from a checkout or nobody wrote it down."""
+    try:
+        found = importlib.metadata.distribution(NAME)
+        editable = '"editable"' in (found.read_text("direct_url.json") or "")
+        name = (found.read_text("INSTALLER") or "").strip()
+    except (importlib.metadata.PackageNotFoundError, OSError):
+        return " from a checkout"
+    return " from a checkout" if editable else f" by {name}" if name else ""
 
 
-def _nearest(folder: Path) -> Path:
-    """The folder, or what it would be made in."""
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    return folder
+def _upgrade() -> str:
+    return next(
+        (f"   upgrade: {command}" for place, command in _UPGRADES.items() if place in sys.prefix),
+        "",
+    )
 
 
-def _writable(folder: Path) -> bool:
-    return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
+def _link(case: Case, beside: Path) -> Fix | None:
+    """Into a folder of the user's own that shells look in already; else for this one shell."""
+    if not beside.exists():
+        return None
+    place = case.home / ".local" / "bin"
+    on_path = str(place) in case.env.get("PATH", "").split(os.pathsep)
+    if on_path and place.is_dir() and not os.path.lexists(place / "lmg"):
+        return mend(f"ln -s {shlex.quote(str(beside))} {shlex.quote(str(place / 'lmg'))}")
+    return mend(f'export PATH={shlex.quote(str(beside.parent))}:"$PATH"')
 
 
-def _file_system(folder: Path) -> str:
-    """The kind of file system, as Linux names it; empty elsewhere."""
-    mounts = Path("/proc/self/mounts")
-    if not mounts.exists():
-        return ""
-    resolved, best, kind = folder.resolve(), "", ""
-    for line in mounts.read_text(errors="replace").splitlines():
-        _, point, found, *_ = line.split(" ")
-        place = point.replace("\\040", " ")
-        if resolved.is_relative_to(place) and len(place) >= len(best):
-            best, kind = place, found
-    return kind
+def _same(one: Path, other: Path) -> bool:
+    return one.resolve() == other.resolve()

@@ -1,28 +1,25 @@
-"""Checks of the configuration, and of the gateway that should run by it."""
+"""Checks of the configuration: whether it holds, and whether its secrets and its address are kept safe."""
 
+import re
+import shlex
 import stat
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from local_model_gateway import __version__, exposure, paths, phrases
-from local_model_gateway.detection import processes
-from local_model_gateway.doctor.finding import Case, Finding, fail, note, ok
+from local_model_gateway import exposure, paths, phrases
+from local_model_gateway.doctor.finding import Case, Finding, fail, mend, note, ok, show
+from local_model_gateway.errors import ConfigError, Problem
 
-CLOCK_SLACK_S = 120.0
 _OTHERS_MAY_READ = stat.S_IRGRP | stat.S_IROTH
+_FILE = re.compile(r"\$\{file:([^}]+)\}")
+_WRITABLE = "can be changed by other users"
+_EXPOSED = "can be reached from other machines"
 
 
 def configuration(case: Case) -> Iterator[Finding]:
     """Whether it holds."""
     if case.config_error is not None:
-        yield fail(
-            "CONFIG-INVALID",
-            "Config",
-            str(case.config_error),
-            "Nothing starts with a configuration that does not hold.",
-            case.command("config validate"),
-        )
+        yield _wrong(case, case.config_error)
         return
     assert case.settings is not None
     if not case.settings.files:
@@ -31,7 +28,7 @@ def configuration(case: Case) -> Iterator[Finding]:
             "Config",
             "none: the built-in model is served",
             "It says one sentence, whatever it is asked.",
-            "lmg init --user",
+            mend("lmg init --user"),
         )
         return
     files = ", ".join(paths.shown(file) for file in case.settings.files)
@@ -40,124 +37,74 @@ def configuration(case: Case) -> Iterator[Finding]:
 
 
 def keys(case: Case) -> Iterator[Finding]:
-    """Whether secrets are kept as such, and whether an open address is."""
+    """Whether files with secrets in them are this user's alone."""
     if case.settings is None:
         return
-    for path, written in case.settings.written.items():
-        if not written.startswith("${file:"):
+    for file, holds in _secret_files(case).items():
+        try:
+            mode = file.stat().st_mode
+        except OSError:
             continue
-        folder = case.settings.files[0].parent if case.settings.files else Path()
-        file = folder / Path(written.removeprefix("${file:").removesuffix("}")).expanduser()
-        if file.exists() and file.stat().st_mode & _OTHERS_MAY_READ:
+        if mode & _OTHERS_MAY_READ:
             yield fail(
                 "KEY-FILE-OPEN",
                 "Keys",
-                f"{paths.shown(file)} can be read by other users ({'.'.join(map(str, path))})",
+                f"{paths.shown(file)} can be read by other users ({holds})",
                 "Whoever reads it can use what it protects.",
-                f"chmod 600 {file}",
+                mend(f"chmod 600 {shlex.quote(str(file))}"),
             )
-    if not exposure.is_loopback(case.settings.server.host):
+
+
+def address(case: Case) -> Iterator[Finding]:
+    """Whether prompts leave this machine in the clear; without keys it is no configuration at all."""
+    if case.settings is not None and not exposure.is_loopback(case.settings.server.host):
         yield note(
             "BIND-OPEN",
             "Keys",
             f"{case.settings.server.host} is reachable from other machines, without TLS",
             "Keys and prompts cross the network in the clear; put a reverse proxy with TLS in front.",
-            "lmg recipes list",
+            show("lmg recipes list"),
         )
 
 
-def gateway(case: Case) -> Iterator[Finding]:
-    """Whether one runs, and whether it is ours."""
-    if case.settings is None:
-        return
-    server = case.settings.server
-    if case.picture is None:
-        holder = processes.listening_on(server.port) if server.port else None
-        if holder is not None:
-            yield fail(
-                "PORT-TAKEN",
-                "Gateway",
-                f"port {server.port} belongs to {holder.program}, pid {holder.pid}",
-                "The gateway cannot start there.",
-                case.command(f"start --port {server.port + 1}"),
-            )
-        elif case.gateway_error:
-            yield fail(
-                "GATEWAY-SILENT",
-                "Gateway",
-                case.gateway_error,
-                "Something answers in its place, or it hangs.",
-                case.command("logs"),
-            )
-        else:
-            yield note(
-                "GATEWAY-DOWN", "Gateway", "not running", "Nothing is served.", case.command("up")
-            )
-        return
-    process = case.picture.get("gateway", {})
-    up = phrases.span(process.get("uptime_s"))
-    yield ok(
-        "GATEWAY", "Gateway", f"this one, pid {process.get('pid')}, up {up}, {process.get('url')}"
+def _wrong(case: Case, error: ConfigError) -> Finding:
+    problem: Problem = error.problems[0]
+    if _WRITABLE in problem.message and problem.file is not None:
+        return fail(
+            "CONFIG-OPEN",
+            "Config",
+            f"{paths.shown(problem.file)} {problem.message}",
+            "It names the programs that the gateway starts, so it is not read.",
+            mend(f"chmod go-w {shlex.quote(str(problem.file))}"),
+        )
+    id_ = "BIND-UNPROTECTED" if _EXPOSED in problem.message else "CONFIG-INVALID"
+    return fail(
+        id_,
+        "Config",
+        str(error),
+        "Nothing starts with a configuration that does not hold.",
+        show(case.command("config validate")),
     )
-    if process.get("version") != __version__:
-        yield note(
-            "VERSION-DIFFERS",
-            "Gateway",
-            f"it runs version {process.get('version')}, this is {__version__}",
-            "It was started before an upgrade.",
-            case.command("down") + " && " + case.command("up"),
-        )
 
 
-def clock(case: Case) -> Iterator[Finding]:
-    """Whether the clock was set while the gateway ran."""
-    process = (case.picture or {}).get("gateway", {})
-    started_at, uptime_s = process.get("started_at"), process.get("uptime_s")
-    if isinstance(started_at, int | float) and isinstance(uptime_s, int | float):
-        off = abs((time.time() - started_at) - uptime_s)
-        if off > CLOCK_SLACK_S:
-            yield note(
-                "CLOCK-JUMP",
-                "Gateway",
-                f"the clock was moved by about {phrases.span(off)} since it started",
-                "Times shown for older work are off; deadlines are not.",
-            )
+def _secret_files(case: Case) -> dict[Path, str]:
+    """File → what it holds: those that are referred to, and configurations with a key written out."""
+    assert case.settings is not None
+    found: dict[Path, str] = {}
+    for path, written in case.settings.written.items():
+        named = ".".join(map(str, path))
+        for reference in _FILE.findall(written):
+            for folder in {file.parent for file in case.settings.files}:
+                file = folder / Path(reference).expanduser()
+                if file.exists():
+                    found.setdefault(file, named)
+    plain = [name for name in case.settings.server.keys if not _referred(case, name)]
+    if plain:
+        for file in case.settings.files:
+            found.setdefault(file, f"server.keys.{plain[0]}")
+    return found
 
 
-def storage(case: Case) -> Iterator[Finding]:
-    """Whether the queue can be written."""
-    problem = (case.picture or {}).get("storage_problem")
-    if problem:
-        yield fail(
-            "STORAGE-UNAVAILABLE",
-            "State",
-            f"the queue cannot be written: {problem}",
-            "Jobs are refused; running streams go on.",
-            f"df -h {case.state_dir}",
-        )
-
-
-def memory(case: Case) -> Iterator[Finding]:
-    """Whether the largest model can ever fit."""
-    if case.settings is None or case.picture is None:
-        return
-    pool = case.picture.get("pool_bytes")
-    lines = [line for line in case.picture.get("runtimes", ()) if line.get("footprint_bytes")]
-    if not isinstance(pool, int) or not lines:
-        return
-    largest = max(lines, key=lambda line: int(line["footprint_bytes"]))
-    needs = int(largest["footprint_bytes"])
-    if needs > pool:
-        yield fail(
-            "MODEL-TOO-BIG",
-            "Memory",
-            f"{largest['name']} needs {phrases.size(needs)} of {phrases.size(pool)}",
-            "It can never be loaded; take a smaller one, or lower pool.reserve.",
-            case.command(f"load {largest['name']} --estimate"),
-        )
-    else:
-        yield ok(
-            "MEMORY",
-            "Memory",
-            f"{phrases.size(pool)} for models; the largest needs {phrases.size(needs)}",
-        )
+def _referred(case: Case, key: str) -> bool:
+    assert case.settings is not None
+    return ("server", "keys", key) in case.settings.written

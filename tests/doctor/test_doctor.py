@@ -1,11 +1,6 @@
-"""Each finding is provoked, has its id and a command that runs; and looking changes nothing."""
+"""Each finding is provoked, has its id, a reason and a command; and every id is explained."""
 
-import os
 import re
-import socket
-import subprocess
-import sys
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,43 +8,44 @@ from typing import Any
 
 import anyio
 import pytest
-from anyio import to_thread
 
-from local_model_gateway import config, errors
-from local_model_gateway.doctor import bypass, examination, installation, models, setup
-from local_model_gateway.doctor.finding import Case, Check, Finding, Status, fail, note, ok
+from local_model_gateway import announcement, errors
+from local_model_gateway.commands import doctor
+from local_model_gateway.doctor import (
+    bypass,
+    catalogue,
+    client_files,
+    examination,
+    gateway,
+    memory,
+    models,
+    setup,
+    state_folder,
+    tools,
+)
+from local_model_gateway.doctor.finding import Check, Finding, Status, fail, note, ok
+from recipes import loader
+from recipes.front_matter import Kind
 from tests.cli import stub
-from tests.doctor import imitations
+from tests.doctor import cases, imitations
 
 PICTURE: Mapping[str, Any] = {
     **stub.STATUS,
     "runtimes": [stub.RUNTIME],
     "gateway": {"version": "0.1.0", "pid": 1, "url": "u", "started_at": 0.0, "uptime_s": 0.0},
 }
-
-
-def case(tmp_path: Path, text: str = "{}", **more: Any) -> Case:
-    file = tmp_path / "config.yaml"
-    file.write_text(text)
-    file.chmod(0o600)
-    settings, error = None, None
-    try:
-        settings = config.load(file, dict(os.environ))
-    except errors.ConfigError as found:
-        error = found
-    made = Case({}, tmp_path, settings, error, tmp_path / "state", None)
-    return replace(made, **more)
-
-
-def only(check: Check, subject: Case, id_: str) -> Finding:
-    found = [finding for finding in check(subject) if finding.id == id_]
-    assert len(found) == 1, [finding.id for finding in check(subject)]
-    return found[0]
-
-
+OURS = announcement.Announcement("http://127.0.0.1:1", 1, 0.0, "0.1.0")
 RUNTIME = "runtimes:\n  a:\n    "
+NOBODY = "http://127.0.0.1:9"
 PROVOKED: list[tuple[str, Check, str, dict[str, Any]]] = [
     ("CONFIG-INVALID", setup.configuration, "prot: 1\n", {}),
+    ("BIND-UNPROTECTED", setup.configuration, "server: {host: 0.0.0.0}\n", {}),
+    (
+        "BIND-OPEN",
+        setup.address,
+        f"server: {{host: 0.0.0.0, keys: {{me: {'k' * 40}}}}}\n",
+        {},
+    ),
     (
         "ENGINE-MISSING",
         models.runtimes,
@@ -64,11 +60,12 @@ PROVOKED: list[tuple[str, Check, str, dict[str, Any]]] = [
     ),
     (
         "ENGINE-DOWN",
-        models.runtimes,
-        RUNTIME + "engine: ollama\n    model: x\n    url: http://127.0.0.1:9\n",
+        models.servers,
+        RUNTIME + f"engine: ollama\n    model: x\n    url: {NOBODY}\n",
         {},
     ),
-    ("MCP-COMMAND-MISSING", bypass.tool_servers, "mcp_servers:\n  a: {command: nope-x}\n", {}),
+    ("MCP-COMMAND-MISSING", tools.servers, "mcp_servers:\n  a: {command: nope-x}\n", {}),
+    ("MCP-STALE", tools.servers, f"mcp_servers:\n  a: {{url: '{NOBODY}/mcp'}}\n", {}),
     (
         "RUNTIME-FAILED",
         models.failures,
@@ -83,59 +80,122 @@ PROVOKED: list[tuple[str, Check, str, dict[str, Any]]] = [
     ),
     (
         "MODEL-TOO-BIG",
-        setup.memory,
+        memory.budget,
         "{}",
         {"picture": {"pool_bytes": 1, "runtimes": [{"name": "a", "footprint_bytes": 2}]}},
     ),
-    ("STORAGE-UNAVAILABLE", setup.storage, "{}", {"picture": {"storage_problem": "disk full"}}),
+    (
+        "MODEL-TOO-BIG",
+        memory.budget,
+        "pool: {memory: 1GiB}\n" + RUNTIME + "engine: vllm\n    model: org/x\n    memory: 2GiB\n",
+        {},
+    ),
+    (
+        "STORAGE-UNAVAILABLE",
+        state_folder.storage,
+        "{}",
+        {"picture": {"storage_problem": "disk full"}},
+    ),
     (
         "VERSION-DIFFERS",
-        setup.gateway,
+        gateway.gateway,
         "{}",
-        {"picture": {"gateway": {"pid": 1, "version": "0.0.1"}}},
+        {"picture": {"gateway": {"pid": 1, "version": "0.0.1"}}, "announced": OURS},
     ),
-    ("GATEWAY-DOWN", setup.gateway, "server: {port: 0}\n", {}),
+    ("SIBLING-GATEWAY", gateway.gateway, "{}", {"picture": PICTURE}),
+    ("GATEWAY-DOWN", gateway.gateway, "server: {port: 0}\n", {}),
     (
         "GATEWAY-SILENT",
-        setup.gateway,
+        gateway.gateway,
         "server: {port: 0}\n",
         {"gateway_error": "it did not answer in time"},
     ),
-    ("CLOCK-JUMP", setup.clock, "{}", {"picture": PICTURE}),
-    ("STATE-READ-ONLY", installation.state, "{}", {"state_dir": Path("/etc/hostname/state")}),
+    ("GATEWAY-SILENT", gateway.gateway, "server: {port: 0}\n", {"announced": OURS}),
+    ("CLOCK-JUMP", gateway.clock, "{}", {"picture": PICTURE, "announced": OURS}),
+    ("QUEUE-PAUSED", gateway.queue, "{}", {"picture": {"paused": True, "queue": []}}),
+    ("CONFIG-STALE", gateway.reloads, "{}", {"picture": {"config": {"problem": "x.yaml:1: no"}}}),
+    (
+        "CONFIG-RESTART",
+        gateway.reloads,
+        "{}",
+        {"picture": {"config": {"changed_for_the_next_start": ["pool"]}}},
+    ),
+    ("STATE-BLOCKED", state_folder.state, "{}", {"state_dir": Path("/etc/hostname/state")}),
 ]
 
 
 @pytest.mark.parametrize(
-    ("id_", "check", "text", "more"), PROVOKED, ids=[case[0] for case in PROVOKED]
+    ("id_", "check", "text", "more"),
+    PROVOKED,
+    ids=[f"{number} {case[0]}" for number, case in enumerate(PROVOKED)],
 )
 def test_a_provoked_problem_has_its_id_a_reason_and_what_to_run(
     tmp_path: Path, id_: str, check: Check, text: str, more: dict[str, Any]
 ) -> None:
-    finding = only(check, case(tmp_path, text, **more), id_)
+    finding = cases.only(check, cases.case(tmp_path, text, **more), id_)
     assert finding.status in {Status.FAIL, Status.NOTE}
     assert finding.what
     assert finding.why
-    assert finding.fix or id_ == "CLOCK-JUMP"
-
-
-def test_a_key_that_others_can_read_is_found_and_the_fix_closes_it(tmp_path: Path) -> None:
-    key = tmp_path / "key"
-    key.write_text("k" * 40)
-    key.chmod(0o644)
-    subject = case(tmp_path, "server:\n  keys:\n    me: ${file:key}\n")
-    finding = only(setup.keys, subject, "KEY-FILE-OPEN")
     assert finding.fix is not None
-    subprocess.run(["bash", "-c", finding.fix], check=True)
-    assert list(setup.keys(subject)) == []
+    assert "\n" not in finding.fix.command
 
 
-def test_a_squatter_on_the_port_is_named_and_the_fix_starts_elsewhere(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as squatter:
-        port = squatter.getsockname()[1]
-        finding = only(setup.gateway, case(tmp_path, f"server: {{port: {port}}}\n"), "PORT-TAKEN")
-    assert f"pid {os.getpid()}" in finding.what
-    assert finding.fix == f"lmg start --port {port + 1}"
+def test_what_the_fixes_are_about_is_what_the_doctor_was_asked_about(tmp_path: Path) -> None:
+    subject = cases.case(tmp_path, "server: {port: 0}\n", config_argument="my file.yaml")
+    finding = cases.only(gateway.gateway, subject, "GATEWAY-DOWN")
+    assert finding.fix is not None
+    assert finding.fix.command == "lmg up --config 'my file.yaml'"
+
+
+def test_a_model_in_parts_is_missed_when_one_part_is(tmp_path: Path) -> None:
+    for number in (1, 3):
+        (tmp_path / f"m-0000{number}-of-00003.gguf").write_bytes(b"GGUF")
+    model = tmp_path / "m-00001-of-00003.gguf"
+    subject = cases.case(tmp_path, f"{RUNTIME}engine: embedded\n    model: {model}\n")
+    finding = cases.only(models.runtimes, subject, "MODEL-MISSING")
+    assert "m-00002-of-00003.gguf" in finding.what
+
+
+def test_a_download_that_broke_off_is_no_model(tmp_path: Path) -> None:
+    model = tmp_path / "m.gguf"
+    model.write_text("<html>")
+    subject = cases.case(tmp_path, f"{RUNTIME}engine: embedded\n    model: {model}\n")
+    cases.only(models.runtimes, subject, "MODEL-NOT-GGUF")
+    model.write_bytes(b"GGUF and more")
+    assert [one.id for one in models.runtimes(subject)] == ["MODELS"]
+
+
+@pytest.mark.parametrize(
+    ("script", "id_"),
+    [
+        ("echo 'version: 6123 (abc)' >&2", "ENGINE-VERSION"),
+        ("echo 'libcuda.so.1: cannot open' >&2; exit 127", "ENGINE-BROKEN"),
+    ],
+)
+def test_an_engine_that_does_not_run_is_found_before_it_is_needed(
+    tmp_path: Path, script: str, id_: str
+) -> None:
+    program = tmp_path / "llama-server"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    text = f"{RUNTIME}engine: llama-server\n    model: /x.gguf\n    executable: {program}\n"
+    finding = cases.only(models.versions, cases.case(tmp_path, text), id_)
+    assert ("cannot open" in finding.what) is (id_ == "ENGINE-BROKEN")
+    assert ("version 6123 (abc)" in finding.what) is (id_ == "ENGINE-VERSION")
+
+
+def test_a_model_that_ollama_does_not_have_is_named_with_its_download(tmp_path: Path) -> None:
+    imitation = next(one for one in imitations.IMITATIONS if one.engine == "ollama")
+    with imitations.served(imitation) as port:
+        sections = "\n".join(
+            f"  {name}: {{engine: ollama, model: '{model}', url: 'http://127.0.0.1:{port}'}}"
+            for name, model in (("a", "qwen3:32b"), ("b", "other:7b"))
+        )
+        subject = cases.case(tmp_path, f"runtimes:\n{sections}\n")
+        finding = cases.only(models.servers, subject, "MODEL-NOT-PULLED")
+    assert finding.fix is not None
+    assert finding.fix.command == "ollama pull other:7b"
+    assert finding.needs_consent
 
 
 @pytest.mark.parametrize(
@@ -147,58 +207,44 @@ def test_an_engine_that_answers_clients_directly_is_noted(
 ) -> None:
     imitation = next(one for one in imitations.IMITATIONS if one.engine == engine)
     with imitations.served(imitation) as port:
-        finding = only(bypass.listening_engines, case(tmp_path, ports=(port,)), id_)
+        finding = cases.only(bypass.listening, cases.case(tmp_path, ports=(port,)), id_)
     assert f":{port}" in finding.what
+
+
+def test_a_server_that_the_gateway_uses_is_no_bypass(tmp_path: Path) -> None:
+    imitation = next(one for one in imitations.IMITATIONS if one.engine == "tabbyapi")
+    with imitations.served(imitation) as port:
+        section = f"engine: tabbyapi\n    model: x\n    url: http://127.0.0.1:{port}\n"
+        subject = cases.case(tmp_path, RUNTIME + section, ports=(port,))
+        assert list(bypass.listening(subject)) == []
 
 
 def test_our_own_gateway_is_not_taken_for_a_bypass(tmp_path: Path) -> None:
     with imitations.served(imitations.IMITATIONS[-1]) as port:
-        assert list(bypass.listening_engines(case(tmp_path, ports=(port,)))) == []
+        assert list(bypass.listening(cases.case(tmp_path, ports=(port,)))) == []
 
 
 def test_a_client_that_goes_around_us_is_noted(tmp_path: Path) -> None:
-    file = tmp_path / ".codex" / "config.toml"
-    file.parent.mkdir()
-    file.write_text('base_url = "http://localhost:11434/v1"\n')
-    finding = only(bypass.clients, case(tmp_path), "CLIENT-BYPASS")
-    assert finding.fix == "lmg connect codex --dry-run"
+    path = tmp_path / ".codex" / "config.toml"
+    path.parent.mkdir(parents=True)
+    path.write_text('base_url = "http://localhost:11434/v1"\n')
+    finding = cases.only(client_files.clients, cases.case(tmp_path), "CLIENT-BYPASS")
+    assert finding.fix is not None
+    assert finding.fix.command == "lmg connect codex --yes"
+    assert finding.needs_consent
 
 
-async def test_an_engine_that_holds_memory_outside_the_queue_is_found(tmp_path: Path) -> None:
-    hog = "import sys; held = bytearray(b'x') * (300 << 20); print('held', flush=True); sys.stdin.read()"
-    program = tmp_path / "llama-server"
-    program.symlink_to(os.path.realpath(sys.executable))
-    async with await anyio.open_process([str(program), "-c", hog]) as process:
-        assert process.stdout is not None
-        with anyio.fail_after(stub.LIMIT_S):
-            await process.stdout.receive()
-        findings = await to_thread.run_sync(lambda: list(bypass.memory_holders(case(tmp_path))))
-        process.kill()
-    mine = [finding for finding in findings if f"pid {process.pid}" in finding.what]
-    assert [finding.id for finding in mine] == ["GPU-BYPASS"]
-    assert mine[0].status is Status.FAIL
+def test_what_only_a_person_can_set_up_is_shown(tmp_path: Path) -> None:
+    by_hand = loader.find(Kind.CLIENT, "generic-openai")
+    fix = client_files.fix(cases.case(tmp_path), by_hand)
+    assert (fix.command, fix.mends) == ("lmg connect generic-openai --dry-run", False)
 
 
-def test_one_check_that_breaks_or_hangs_does_not_hide_the_others(tmp_path: Path) -> None:
-    release = threading.Event()
-
-    def breaks(_: Case) -> list[Finding]:
-        raise RuntimeError("oh")
-
-    def hangs(_: Case) -> list[Finding]:
-        release.wait(60)
-        return []
-
-    def works(_: Case) -> list[Finding]:
-        return [ok("FINE", "x", "y")]
-
-    found = examination.examine(case(tmp_path), [breaks, hangs, works], limit_s=1.0)
-    release.set()
-    assert [(one.id, one.status) for one in found] == [
-        ("BREAKS", Status.SKIP),
-        ("HANGS", Status.SKIP),
-        ("FINE", Status.OK),
-    ]
+def test_a_client_that_knows_us_as_well_is_not_noted(tmp_path: Path) -> None:
+    path = tmp_path / ".codex" / "config.toml"
+    path.parent.mkdir()
+    path.write_text("a = 'http://localhost:11434/v1'\nb = 'http://127.0.0.1:8787/v1'\n")
+    assert [one.id for one in client_files.clients(cases.case(tmp_path))] == ["CLIENTS"]
 
 
 @pytest.mark.parametrize(
@@ -213,55 +259,125 @@ def test_the_verdict_is_the_worst_of_the_findings(found: list[Finding], worst: S
     assert examination.verdict(found) is worst
 
 
-def tree(folder: Path) -> dict[str, tuple[int, float, int]]:
-    return {
-        str(path): (path.stat().st_size, path.stat().st_mtime, path.stat().st_mode)
-        for path in sorted(folder.rglob("*"))
+async def test_a_machine_with_nothing_is_described_with_a_schema(tmp_path: Path) -> None:
+    ran = await stub.shell(tmp_path).lmg("doctor", "--json")
+    assert ran.json["schema"] == "lmg.doctor/1"
+    checks = {check["id"]: check for check in ran.json["checks"]}
+    assert {"INSTALL", "CONFIG-NONE", "GATEWAY-DOWN", "MODELS", "MEMORY"} <= set(checks)
+    assert {"GPU", "GPU-DRIVER"} & set(checks)
+    assert checks["CONFIG-NONE"] == {
+        "id": "CONFIG-NONE",
+        "status": "note",
+        "subject": "Config",
+        "what": "none: the built-in model is served",
+        "why": "It says one sentence, whatever it is asked.",
+        "fix": "lmg init --user",
+        "fix_mends": True,
+        "needs_consent": False,
+        "doc": "docs/troubleshooting.md#config-none",
     }
+    assert ran.code == (1 if ran.json["problems"] else 0)
 
 
-async def test_looking_changes_no_file_and_is_json_with_a_schema(tmp_path: Path) -> None:
-    shell = stub.shell(tmp_path)
-    (tmp_path / ".codex").mkdir()
-    (tmp_path / ".codex" / "config.toml").write_text("x")
-    before = tree(tmp_path)
-    machine = await shell.lmg("doctor", "--json")
-    plan = await shell.lmg("doctor", "--fix-plan")
-    assert tree(tmp_path) == before
-    assert machine.json["schema"] == "lmg.doctor/1"
-    ids = {check["id"] for check in machine.json["checks"]}
-    assert {"INSTALL", "CONFIG-NONE", "GATEWAY-DOWN", "MODELS"} <= ids
-    assert machine.code == (1 if machine.json["problems"] else 0)
-    assert "lmg up" in plan.out
+async def test_notes_fail_only_when_they_are_asked_to(tmp_path: Path) -> None:
+    home = cases.home(tmp_path)
+    home.write()
+    ran = await home.doctor("--quick")
+    assert (ran.json["problems"], ran.code) == (0, 0)
+    assert ran.json["notes"] > 0
+    assert (await home.doctor("--quick", "--strict")).code == 1
 
 
-async def test_strict_makes_notes_count(tmp_path: Path) -> None:
-    ran = await stub.shell(tmp_path).lmg("doctor", "--strict", "--json")
+async def test_a_stub_in_place_of_a_gateway_is_asked_by_the_address_that_is_named(
+    tmp_path: Path,
+) -> None:
+    async with stub.served(status=dict(PICTURE)) as canned:
+        words = ("doctor", "--json", "--quick", "--try", "tiny", "--url", canned.url)
+        ran = await stub.shell(tmp_path).lmg(*words)
+    checks = {check["id"]: check for check in ran.json["checks"]}
+    assert checks["GATEWAY"]["status"] == "ok"
+    # A stream where an answer was asked for is no answer.
+    assert checks["MODEL-SILENT"]["status"] == "fail"
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ({"choices": [{"message": {"content": "Hi"}}]}, "Hi"),
+        ({"choices": [{"message": {"content": None, "reasoning_content": "Hm"}}]}, "Hm"),
+        ({"choices": [{"message": {"content": ""}}]}, ""),
+        ({"choices": []}, ""),
+        ([], ""),
+    ],
+)
+def test_an_answer_without_words_is_none(answer: Any, words: str) -> None:
+
+    assert doctor._words(answer) == words
+
+
+async def test_a_file_that_is_no_configuration_is_said_and_all_else_is_looked_at(
+    tmp_path: Path,
+) -> None:
+    home = cases.home(tmp_path)
+    home.config.write_text("version: [1\n")
+    home.config.chmod(0o600)
+    ran = await home.doctor("--quick")
+    ids = [check["id"] for check in ran.json["checks"]]
+    assert "CONFIG-INVALID" in ids
+    assert {"INSTALL", "STATE", "GPU"} <= {*ids, "GPU"}
     assert ran.code == 1
 
 
-async def test_a_running_gateway_is_recognised_and_a_model_can_be_tried(tmp_path: Path) -> None:
-    file = tmp_path / "c.yaml"
-    async with stub.served(status=dict(PICTURE)) as gateway:
-        file.write_text(f"server: {{port: {gateway.url.rpartition(':')[2]}}}\n")
-        file.chmod(0o600)
-        ran = await stub.shell(tmp_path).lmg(
-            "doctor", "--json", "--try", "tiny", "--config", str(file)
-        )
-    checks: dict[str, Any] = {check["id"]: check for check in ran.json["checks"]}
-    assert checks["GATEWAY"]["status"] == "ok"
-    assert checks["MODEL-ANSWERS"]["status"] == "ok"
-    assert "PORT-TAKEN" not in checks
+def test_a_refused_key_is_said(tmp_path: Path) -> None:
+    error = str(errors.RefusedByGateway("a key is needed"))
+    subject = replace(cases.case(tmp_path, "server: {port: 0}\n"), gateway_error=error)
+    assert "a key is needed" in cases.only(gateway.gateway, subject, "GATEWAY-SILENT").what
 
 
-IDS: Callable[[str], list[str]] = re.compile(r'(?:ok|note|fail|skip)\(\s*"([A-Z-]+)"').findall
+CALLS: Callable[[str], list[tuple[str, str]]] = re.compile(
+    r'(ok|note|fail|skip|not_executable)\(\s*"([A-Z-]+)"'
+).findall
+ROOT = Path(examination.__file__).parents[2]
 
 
-def test_every_finding_is_explained_in_the_documentation() -> None:
-    root = Path(examination.__file__).parent
-    sources = [*root.glob("*.py"), root.parent / "commands" / "doctor.py"]
-    ids = {found for source in sources for found in IDS(source.read_text())}
-    page = (root.parent.parent / "docs" / "troubleshooting.md").read_text()
-    missing = {found for found in ids if f"\n## {found}\n" not in page}
-    assert len(ids) > 25
-    assert missing == set()
+def ids_by_kind() -> dict[str, set[str]]:
+    package = ROOT / "local_model_gateway"
+    sources = [*(package / "doctor").glob("*.py"), package / "commands" / "doctor.py"]
+    found: dict[str, set[str]] = {}
+    for source in sources:
+        for kind, id_ in CALLS(source.read_text()):
+            found.setdefault(kind, set()).add(id_)
+    return found
+
+
+def sections() -> dict[str, str]:
+    page = (ROOT / "docs" / "troubleshooting.md").read_text()
+    return dict(re.findall(r"^## ([A-Z-]+)\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL))
+
+
+def test_every_id_is_explained_and_no_other_is() -> None:
+    told = set().union(*ids_by_kind().values()) | {"BIND-UNPROTECTED", "CONFIG-INVALID"}
+    assert len(told) > 60
+    assert set(sections()) == told
+
+
+def test_every_id_that_asks_for_something_has_its_place_in_the_plan() -> None:
+    kinds = ids_by_kind()
+    asking = kinds["note"] | kinds["fail"] | kinds["not_executable"]
+    assert asking | {"BIND-UNPROTECTED", "CONFIG-INVALID"} == set(catalogue.ORDER)
+    assert set(catalogue.ORDER) >= catalogue.CONSENT
+
+
+def test_the_page_says_of_each_fix_whether_somebody_is_asked_first() -> None:
+    for id_, text in sections().items():
+        said = re.findall(r"(Nothing to do|Needs\s+consent:\s+(?:yes|no))", text)
+        assert said, id_
+        wanted = "Nothing to do" if id_ not in catalogue.ORDER else "Needs consent: no"
+        wanted = "Needs consent: yes" if id_ in catalogue.CONSENT else wanted
+        assert " ".join(said[-1].split()) == wanted, id_
+
+
+async def test_no_finding_of_a_real_run_is_unknown_to_the_page(tmp_path: Path) -> None:
+    with anyio.fail_after(stub.LIMIT_S):
+        ran = await stub.shell(tmp_path).lmg("doctor", "--json")
+    assert {check["id"] for check in ran.json["checks"]} <= set(sections())
