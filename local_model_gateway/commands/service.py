@@ -2,18 +2,23 @@
 
 import argparse
 import os
+import re
 import shlex
 import shutil
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import anyio
 
-from local_model_gateway import config, errors, paths, service_units
+from local_model_gateway import announcement, config, errors, paths, service_units
+from local_model_gateway.service_units import Service, Step
 from local_model_gateway.terminal import Terminal
 
-COMMAND_S = 120.0
+COMMAND_S = 1800.0  # a stop lets running answers end, which `server.drain` bounds
+AGAIN_S = 0.5
+ACTIVE = {"active", "reloading", "running"}
 PLATFORMS = ("linux", "macos", "windows")
 _OF_PYTHON = {"darwin": "macos", "win32": "windows", "linux": "linux"}
 
@@ -29,30 +34,29 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace, terminal: Terminal) -> int:
-    service = _service(given)
-    match given.action:
-        case "install":
-            return _install(service, given.dry_run, terminal)
-        case "uninstall":
-            return _uninstall(service, given.dry_run, terminal)
-        case _:
-            return _status(service, terminal)
-
-
-def _service(given: argparse.Namespace) -> service_units.Service:
     here = _OF_PYTHON.get(sys.platform)
     if given.platform not in (None, here) and not (given.dry_run and given.action == "install"):
         raise errors.RefusedByGateway("another system's service can only be shown: --dry-run")
-    file = Path(given.config).absolute() if given.config else None
-    # A service must not start what does not hold.
-    drain_s = config.load(file, os.environ).server.drain
-    match given.platform or here:
+    platform = given.platform or here
+    before = _service(platform, None, config.Server().drain)
+    if given.action == "install":
+        return _install(given, platform, before, terminal)
+    # From here on with the configuration that it was installed for, which may not hold any more.
+    known = service_units.named_config(before.installed_argv())
+    service = _service(platform, known, config.Server().drain)
+    if given.action == "uninstall":
+        return _uninstall(service, given.dry_run, terminal)
+    return _status(service, terminal)
+
+
+def _service(platform: str | None, file: Path | None, drain_s: float) -> Service:
+    match platform:
         case "linux":
             return service_units.systemd(Path.home(), os.environ, file, drain_s)
         case "macos":
             # There is none on Windows, where this can only be shown.
             uid = os.getuid() if hasattr(os, "getuid") else 501
-            return service_units.launchd(Path.home(), os.environ, file, uid)
+            return service_units.launchd(Path.home(), os.environ, file, drain_s, uid)
         case "windows":
             return service_units.windows(os.environ, file)
         case _:
@@ -62,88 +66,223 @@ def _service(given: argparse.Namespace) -> service_units.Service:
             )
 
 
-def _install(service: service_units.Service, dry: bool, terminal: Terminal) -> int:
+def _chosen(given: argparse.Namespace, before: Service) -> Path | None:
+    """The configuration to start with: what is named here, what this folder holds, what was installed."""
+    named = given.config or os.environ.get("LMG_CONFIG")
+    if named:
+        return Path(named).expanduser().absolute()
+    if Path(paths.PROJECT_FILE).exists():  # found by the folder, in which no service is started
+        return Path(paths.PROJECT_FILE).absolute()
+    known = service_units.named_config(before.installed_argv())
+    return known if known is not None and known.exists() else None
+
+
+def _install(
+    given: argparse.Namespace, platform: str | None, before: Service, terminal: Terminal
+) -> int:
+    file = _chosen(given, before)
+    # A service must not start what does not hold.
+    settings = config.load(file, os.environ)
+    service = _service(platform, file, settings.server.drain)
+    earlier = service.installed()
+    steps = service.install if earlier is None else service.renew
     content = {
         "status": "ok",
         "file": str(service.file),
         "content": service.content,
-        "commands": [list(words) for words in service.install],
-        "done": not dry,
+        "commands": [list(step.words) for step in steps],
+        "done": not given.dry_run,
     }
-    if dry:
-        lines = [f"# {paths.shown(service.file)}", service.content, *_shown(service.install)]
+    if given.dry_run:
+        lines = [f"# {paths.shown(service.file)}", service.content, *_shown(steps)]
         terminal.result("lmg.service/1", content, "\n".join(lines))
         return 0
-    _needs(service.install[0][0])
-    service.file.parent.mkdir(parents=True, exist_ok=True)
-    service.file.write_text(service.content, encoding=service.encoding)
-    for words in service.install:
-        _do(words)
-    lines = [f"installed {paths.shown(service.file)}; it runs, and starts at login", *service.notes]
-    terminal.result("lmg.service/1", content, "\n".join(lines))
+    _reach(service, "installed")
+    active = _state(service) in ACTIVE
+    if earlier == service.content and active:
+        content |= {"changed": False, "commands": []}
+        text = f"installed already and running; nothing was changed   {paths.shown(service.file)}"
+        terminal.result("lmg.service/1", content, text)
+        return 0
+    if not active:
+        _refuse_a_second(settings)
+    _put(service, steps, earlier, terminal)
+    done = "installed" if earlier is None else "brought up to date:"
+    lines = [f"{done} {paths.shown(service.file)}; it runs, and starts at login", *service.notes]
+    terminal.result("lmg.service/1", {**content, "changed": True}, "\n".join(lines))
     return 0
 
 
-def _uninstall(service: service_units.Service, dry: bool, terminal: Terminal) -> int:
-    commands = [list(words) for words in service.uninstall if words]
+def _refuse_a_second(settings: config.Config) -> None:
+    """The service's gateway could not start beside one that owns the queue and the port."""
+    running = announcement.read(settings.state_path(os.environ))
+    if running is not None and announcement.alive(running.pid):
+        raise errors.RefusedByGateway(
+            f"a gateway runs already (pid {running.pid}); nothing was installed: "
+            "run `lmg down`, then `lmg service install` again"
+        )
+
+
+def _put(service: Service, steps: Sequence[Step], earlier: str | None, terminal: Terminal) -> None:
+    """Write the file and start it; when the system refuses, everything is as before."""
+    made = [
+        *_make(service.file.parent),
+        *(one for wanted in service.folders for one in _make(wanted)),
+    ]
+    service.file.write_text(service.content, encoding=service.encoding)
+    try:
+        for step in steps:
+            _do(step, terminal)
+    except BaseException:
+        _take_back(service, earlier, made)
+        raise
+
+
+def _take_back(service: Service, earlier: str | None, made: Sequence[Path]) -> None:
+    if earlier is not None:
+        service.file.write_text(earlier, encoding=service.encoding)
+    else:
+        for step in service.stop:
+            _ran(step.words)
+        service.file.unlink()
+    for step in service.forget:
+        _ran(step.words)
+    if earlier is None:
+        _clear(made)
+
+
+def _make(folder: Path) -> list[Path]:
+    """Make a folder and what is above it; returns what was not there, deepest first."""
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    return missing
+
+
+def _clear(folders: Sequence[Path]) -> None:
+    """Remove empty folders, deepest first, up to one that holds something."""
+    for folder in folders:
+        try:
+            folder.rmdir()
+        except OSError:
+            return
+
+
+def _uninstall(service: Service, dry: bool, terminal: Terminal) -> int:
+    steps = [*service.stop, *service.forget]
     there = service.file.exists()
     content = {
         "status": "ok",
         "file": str(service.file),
         "was_installed": there,
-        "commands": commands,
+        "commands": [list(step.words) for step in steps],
         "done": there and not dry,
     }
     if not there:
         terminal.result("lmg.service/1", content, "not installed")
         return 0
     if dry:
-        remove = f"rm {shlex.quote(str(service.file))}"
-        lines = [*_shown(service.uninstall[:-1]), remove, *_shown(service.uninstall[-1:])]
+        remove = shlex.join(["rm", str(service.file)])
+        lines = [*_shown(service.stop), remove, *_shown(service.forget)]
         terminal.result("lmg.service/1", content, "\n".join(lines))
         return 0
-    _needs(commands[0][0])
-    for words in service.uninstall[:-1]:
-        _do(words)
+    _reach(service, "removed")
+    for step in service.stop:
+        _do(step, terminal)
     service.file.unlink()
-    if service.uninstall[-1]:
-        _do(service.uninstall[-1])
+    for step in service.forget:
+        _do(step, terminal)
+    for path in service.leaves:
+        path.unlink(missing_ok=True)
+    inside = [one for one in service.file.parents if one.is_relative_to(Path.home())]
+    _clear(inside[:-1] or service.file.parents[:2])
     terminal.result("lmg.service/1", content, f"removed {paths.shown(service.file)}")
     return 0
 
 
-def _status(service: service_units.Service, terminal: Terminal) -> int:
+def _status(service: Service, terminal: Terminal) -> int:
     installed = service.file.exists()
-    active = False
-    if installed and shutil.which(service.status[0]):
-        active = _ran(service.status)[0] == 0
-    content = {"installed": installed, "active": active, "file": str(service.file)}
-    text = f"installed, {'running' if active else 'not running'}" if installed else "not installed"
-    terminal.result("lmg.service.status/1", content, f"{text}   {paths.shown(service.file)}")
+    words = service.installed_argv()
+    state = _state(service) if installed and shutil.which(service.status[0]) else None
+    active = state in ACTIVE
+    named = service_units.named_config(words)
+    problem = _problem(words, named) if installed else None
+    content = {
+        "installed": installed,
+        "active": active,
+        "state": state,
+        "file": str(service.file),
+        "program": words[0] if words else None,
+        "config": str(named) if named else None,
+        "problem": problem,
+        "fix": "lmg service install" if problem else None,
+    }
+    text = "not installed"
+    if installed:
+        said = f" ({state})" if state not in ACTIVE | {"inactive", None} else ""
+        text = f"installed, {'running' if active else 'not running'}{said}"
+    lines = [f"{text}   {paths.shown(service.file)}"]
+    lines += [f"  {problem}", "  fix  lmg service install"] if problem else []
+    lines += [f"  why  {service.look}"] if state == "failed" and not problem else []
+    terminal.result("lmg.service.status/1", content, "\n".join(lines))
     return 0
 
 
-def _shown(commands: Sequence[Sequence[str]]) -> list[str]:
-    return [shlex.join(words) for words in commands if words]
+def _problem(words: Sequence[str], named: Path | None) -> str | None:
+    """Why an installed service will not start."""
+    if not words:
+        return "the file does not say what it starts"
+    if not Path(words[0]).exists():
+        return f"it starts {paths.shown(Path(words[0]))}, which is gone"
+    if named is not None and not named.exists():
+        return f"its configuration {paths.shown(named)} is gone"
+    return None
 
 
-def _needs(program: str) -> None:
+def _shown(steps: Sequence[Step]) -> list[str]:
+    return [shlex.join(step.words) for step in steps]
+
+
+def _reach(service: Service, done: str) -> None:
+    """Raise, before anything is changed, where nobody would start the service."""
+    program = service.probe[0]
     if shutil.which(program) is None:
         raise errors.CommandFailed(
             f"{program} is not here, so nothing would start the gateway; see `lmg recipes` for others"
         )
-
-
-def _do(words: Sequence[str]) -> None:
-    code, said = _ran(words)
+    code, _, said = _ran(service.probe)
     if code != 0:
-        raise errors.CommandFailed(f"`{shlex.join(words)}` failed: {said or code}")
+        raise errors.CommandFailed(
+            f"`{shlex.join(service.probe)}` failed: {said or code}\n"
+            f"Nothing was {done}; {service.unreachable}."
+        )
 
 
-def _ran(words: Sequence[str]) -> tuple[int, str]:
-    async def once() -> tuple[int, str]:
+def _state(service: Service) -> str | None:
+    """The system's word for it, in small letters."""
+    code, said, _ = _ran(service.status)
+    found = re.search(service.state, said, re.MULTILINE) if code == 0 else None
+    return found[1].lower() if found else None
+
+
+def _do(step: Step, terminal: Terminal) -> None:
+    terminal.progress(shlex.join(step.words))
+    until = time.monotonic() + step.retry_s
+    while True:
+        code, _, said = _ran(step.words)
+        if code == 0 or step.may_fail:
+            return
+        if time.monotonic() >= until:
+            raise errors.CommandFailed(f"`{shlex.join(step.words)}` failed: {said or code}")
+        time.sleep(AGAIN_S)
+
+
+def _ran(words: Sequence[str]) -> tuple[int, str, str]:
+    async def once() -> tuple[int, str, str]:
         with anyio.fail_after(COMMAND_S):
             done = await anyio.run_process(list(words), check=False)
-        return done.returncode, done.stderr.decode(errors="replace").strip()
+        out, err = (
+            stream.decode(errors="replace").strip() for stream in (done.stdout, done.stderr)
+        )
+        return done.returncode, out, err
 
     return anyio.run(once)

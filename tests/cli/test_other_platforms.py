@@ -2,12 +2,17 @@
 
 import json
 import shlex
+import socket
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
+import anyio
+import pytest
 import yaml
+from anyio import to_thread
 
-from local_model_gateway import service_units
+from local_model_gateway import errors, service_units
 from recipes import loader, render
 from recipes.front_matter import Kind
 from tests.cli import stub
@@ -42,8 +47,52 @@ def test_the_windows_task_starts_at_logon_hidden_and_again_after_a_failure() -> 
     assert said("Settings/ExecutionTimeLimit") == "PT0S"
     assert said("Settings/RestartOnFailure/Interval") == "PT1M"
     words = said("Actions/Exec/Arguments")
-    assert words == '-m local_model_gateway start --quiet --config "/a b/c&d.yaml"'
-    assert str(service.file) in service.install[0]
+    assert words == '-P -m local_model_gateway.windowless start --quiet --config "/a b/c&d.yaml"'
+    assert service_units.named_config(service.argv_of(service.content)) == Path("/a b/c&d.yaml")
+    assert str(service.file) in service.install[0].words
+    assert said("Settings/Priority") == "5", "a task is slowed down as background work otherwise"
+
+
+def test_a_windows_path_is_quoted_as_windows_reads_it_or_refused() -> None:
+    folder = service_units.windows(WINDOWS, Path("/a b/ends with\\"))
+    assert '"/a b/ends with\\\\"</Arguments>' in folder.content
+    with pytest.raises(errors.RefusedByGateway, match="a path without %"):
+        service_units.windows(WINDOWS, Path("/100%/of 50%/c.yaml"))
+
+
+async def test_the_gateway_starts_where_no_stream_is_open_as_under_pythonw(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("server: {port: 0}\n")
+    file.chmod(0o600)
+    words = [
+        "-P",
+        "-m",
+        "local_model_gateway.windowless",
+        "start",
+        "--quiet",
+        "--config",
+        str(file),
+    ]
+    address = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as waiting:
+        waiting.bind(address)
+        waiting.settimeout(stub.LIMIT_S)
+        process = await anyio.open_process(
+            ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, *words],
+            stdin=None,
+            stdout=None,
+            stderr=None,
+            env={**stub.shell(tmp_path).env, "NOTIFY_SOCKET": address},
+        )
+        try:
+            assert await to_thread.run_sync(waiting.recv, 64) == b"READY=1"
+            process.terminate()
+            with anyio.fail_after(stub.LIMIT_S):
+                assert await process.wait() == 0
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
 
 
 async def test_another_systems_service_is_shown_and_never_installed(tmp_path: Path) -> None:

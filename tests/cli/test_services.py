@@ -1,5 +1,6 @@
 """Service files, completion scripts, recipes and the first configuration."""
 
+import os
 import plistlib
 import shutil
 import socket
@@ -10,11 +11,47 @@ import anyio
 import pytest
 from anyio import to_thread
 
-from local_model_gateway import config, config_reader, readiness_note, service_units
-from tests.cli import stub
+from local_model_gateway import (
+    announcement,
+    config,
+    config_reader,
+    paths,
+    readiness_note,
+    service_units,
+)
+from tests.cli import pseudo_terminal, stub
 
-# What systemctl would be asked: written down, and always successful.
-SYSTEMCTL = '#!/bin/sh\necho "$@" >> "$HOME/calls"\n'
+# A stand-in that writes down what it is asked, and can be told to fail; the real one: tests/services.
+SYSTEMCTL = """\
+#!/bin/sh
+echo "$@" >> "$HOME/calls"
+case "$*" in
+    *"$REFUSES"*) echo "Failed to connect to bus: No medium found" >&2; exit 1 ;;
+    *=ActiveState*) echo "ActiveState=$(cat "$HOME/active" || echo inactive)" ;;
+    *enable\\ --now*|*restart*) echo active > "$HOME/active" ;;
+    *disable*) rm -f "$HOME/active" ;;
+esac
+"""
+SHOW = "--user show --property=Version"
+STATE = f"--user show --property=ActiveState {service_units.UNIT}"
+
+
+def with_systemctl(home: Path, refuses: str = "nothing at all") -> stub.Shell:
+    """A shell in which systemctl is the stand-in."""
+    made = stub.shell(home)
+    program = home / "bin" / "systemctl"
+    program.parent.mkdir()
+    program.write_text(SYSTEMCTL)
+    program.chmod(0o755)
+    path = f"{program.parent}:{made.env['PATH']}"
+    return stub.Shell(home, {**made.env, "PATH": path, "REFUSES": refuses})
+
+
+def tree(home: Path) -> dict[str, bytes]:
+    """Every file and folder, but for what the stand-in writes."""
+    every = {str(path.relative_to(home)): path for path in home.rglob("*")}
+    ours = {name: path for name, path in every.items() if name not in {"calls", "active"}}
+    return {name: path.read_bytes() if path.is_file() else b"" for name, path in ours.items()}
 
 
 def test_the_systemd_unit_starts_this_interpreter_and_survives_a_strange_path() -> None:
@@ -24,6 +61,13 @@ def test_the_systemd_unit_starts_this_interpreter_and_survives_a_strange_path() 
     assert "TimeoutStopSec=105" in unit
     assert "Type=notify" in unit
     assert "RestartPreventExitStatus=2 4" in unit
+
+
+@pytest.mark.parametrize("name", ["a b", "o'brien", '"50%"', "$HOME", "back\\slash", "a;b", "ü"])
+def test_what_a_unit_starts_is_read_back_as_it_was_written(name: str) -> None:
+    file = Path("/home") / name / "c.yaml"
+    service = service_units.systemd(Path("/home/x"), {}, file, drain_s=60)
+    assert service.argv_of(service.content) == service_units.argv(file)
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd here to ask")
@@ -42,39 +86,112 @@ def test_systemd_itself_finds_nothing_wrong_with_the_unit(tmp_path: Path) -> Non
 
 
 def test_the_launch_agent_is_a_plist_that_restarts_only_after_a_crash() -> None:
-    service = service_units.launchd(Path("/Users/x"), {}, Path("/a b.yaml"), uid=501)
+    service = service_units.launchd(Path("/Users/x"), {}, Path("/a b.yaml"), drain_s=60, uid=501)
     plist = plistlib.loads(service.content.encode())
     assert plist["ProgramArguments"][-2:] == ["--config", "/a b.yaml"]
+    assert plist["ProgramArguments"] == service.argv_of(service.content)
     assert plist["KeepAlive"] == {"SuccessfulExit": False}
     assert plist["ProcessType"] == "Interactive"
-    assert service.install[0][:3] == ["launchctl", "bootstrap", "gui/501"]
+    assert plist["ExitTimeOut"] > 60, "it would be killed while it lets answers end"
+    assert Path(plist["StandardErrorPath"]).parent in service.folders, "launchd makes no folder"
+    assert service.install[-1].words[:3] == ["launchctl", "bootstrap", "gui/501"]
+    assert service.install[-1].retry_s > 5, "launchd keeps a label for seconds"
 
 
 async def test_installing_writes_one_file_and_uninstalling_leaves_nothing(tmp_path: Path) -> None:
-    made = stub.shell(tmp_path)
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "systemctl").write_text(SYSTEMCTL)
-    (tmp_path / "bin" / "systemctl").chmod(0o755)
-    shell = stub.Shell(tmp_path, {**made.env, "PATH": f"{tmp_path / 'bin'}:{made.env['PATH']}"})
+    shell = with_systemctl(tmp_path)
+    before = tree(tmp_path)
     unit = tmp_path / "config" / "systemd" / "user" / service_units.UNIT
     dry = await shell.lmg("service", "install", "--dry-run", "--json")
     assert dry.json["done"] is False
-    assert not (tmp_path / "config").exists()
+    assert tree(tmp_path) == before
     installed = await shell.lmg("service", "install", "--json")
     assert (installed.code, unit.read_text()) == (0, dry.json["content"])
+    written = tree(tmp_path)
+    again = await shell.lmg("service", "install", "--json")
+    assert (again.code, again.json["changed"], tree(tmp_path)) == (0, False, written)
     status = await shell.lmg("service", "status", "--json")
     assert (status.json["installed"], status.json["active"]) == (True, True)
     removed = await shell.lmg("service", "uninstall", "--json")
-    assert (removed.code, unit.exists()) == (0, False)
+    assert (removed.code, tree(tmp_path)) == (0, before)
     asked = (tmp_path / "calls").read_text().splitlines()
     assert asked == [
-        "--user daemon-reload",
-        f"--user enable --now {service_units.UNIT}",
-        f"--user is-active {service_units.UNIT}",
-        f"--user disable --now {service_units.UNIT}",
-        "--user daemon-reload",
+        *[SHOW, STATE, "--user daemon-reload", f"--user enable --now {service_units.UNIT}"],
+        *[SHOW, STATE],
+        STATE,
+        *[SHOW, f"--user disable --now {service_units.UNIT}", "--user daemon-reload"],
+        f"--user reset-failed {service_units.UNIT}",
     ]
     assert (await shell.lmg("service", "status", "--json")).json["installed"] is False
+
+
+@pytest.mark.parametrize("refuses", ["Version", "daemon-reload", "enable --now"])
+async def test_a_system_that_refuses_leaves_everything_as_it_was(
+    tmp_path: Path, refuses: str
+) -> None:
+    shell = with_systemctl(tmp_path, refuses)
+    before = tree(tmp_path)
+    ran = await shell.lmg("service", "install", "--json")
+    assert ran.code == 1
+    assert "No medium found" in ran.json["error"]["message"]
+    assert tree(tmp_path) == before
+
+
+async def test_without_a_bus_the_error_says_how_to_get_one(tmp_path: Path) -> None:
+    shell = with_systemctl(tmp_path, "Version")
+    ran = await shell.here("service", "install")
+    assert "loginctl enable-linger" in ran.err
+    assert "export XDG_RUNTIME_DIR=/run/user/$(id -u)" in ran.err
+    assert "Nothing was installed" in ran.err
+
+
+async def test_a_service_is_not_put_beside_a_gateway_that_runs_already(tmp_path: Path) -> None:
+    shell = with_systemctl(tmp_path)
+    state = tmp_path / "state" / paths.APP
+    running = announcement.Announcement("http://127.0.0.1:1", os.getpid(), 1, "1")
+    await to_thread.run_sync(announcement.write, state, running)
+    before = tree(tmp_path)
+    ran = await shell.here("service", "install")
+    assert (ran.code, tree(tmp_path)) == (6, before)
+    assert "lmg down" in ran.err
+
+
+async def test_the_projects_own_configuration_and_folders_are_remembered(tmp_path: Path) -> None:
+    shell = with_systemctl(tmp_path)
+    project = tmp_path / paths.PROJECT_FILE
+    project.write_text("server: {port: 1}\n")
+    project.chmod(0o600)
+    assert (await shell.here("service", "install")).code == 0
+    shown = (await shell.here("service", "--json")).json
+    assert shown["config"] == str(project), "it would start with another one"
+    unit = Path(shown["file"])
+    assert f"Environment=XDG_STATE_HOME={tmp_path}/state\n" in unit.read_text()
+    project.unlink()
+    gone = await shell.here("service", "status")
+    assert "is gone" in gone.out
+    assert "lmg service install" in gone.out
+    assert (await shell.here("service", "uninstall")).code == 0, "whatever the configuration says"
+
+
+async def test_a_person_sees_what_happened_in_one_line(tmp_path: Path) -> None:
+    shell = with_systemctl(tmp_path)
+    unit = f"~/config/systemd/user/{service_units.UNIT}"
+    seen = [
+        await pseudo_terminal.lmg(shell, "service", *words)
+        for words in [(), ("install",), ("install",), ("status",), ("uninstall",), ("uninstall",)]
+    ]
+    # What stays on the screen, once the line that says what is being waited for is taken away.
+    lines = [ran.out.split("\r\x1b[K")[-1].splitlines() for ran in seen]
+    assert [said[0] for said in lines] == [
+        f"not installed   {unit}",
+        f"installed {unit}; it runs, and starts at login",
+        f"installed already and running; nothing was changed   {unit}",
+        f"installed, running   {unit}",
+        f"removed {unit}",
+        "not installed",
+    ]
+    assert [len(said) for said in lines] == [1, 3, 1, 1, 1, 1]
+    assert {ran.code for ran in seen} == {0}
 
 
 async def test_a_service_is_not_installed_for_a_configuration_that_does_not_hold(
