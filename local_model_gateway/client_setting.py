@@ -16,8 +16,6 @@ from recipes.loader import Recipe
 
 LIMIT_S = 5.0
 VERSION_S = 10.0
-ASSUMED_TOKENS = 32768
-"""Of a model that does not say: clients want a number, and this one fits most."""
 _VERSION = re.compile(r"\d+\.\d+[\w.+-]*")
 
 
@@ -50,6 +48,18 @@ class Setting:
             return True  # an empty request is refused where it is understood
         return True
 
+    def warnings(self, version: str | None) -> list[str]:
+        """What will not work as well as it could, before anything is changed."""
+        return [one for one in (self._too_old(version), self.too_small()) if one is not None]
+
+    def _too_old(self, version: str | None) -> str | None:
+        """A word of warning where the client is older than what the recipe was written for."""
+        front = self.recipe.front
+        wanted = next(iter(front.versions.values()), "").removeprefix(">=")
+        if version is None or not wanted or _numbers(version) >= _numbers(wanted):
+            return None
+        return f"{front.title} {version} is older than {wanted}, which this needs; update it first"
+
     def too_small(self) -> str | None:
         """A word of warning where the model holds less than this client needs."""
         wanted, has = self.recipe.front.min_context, self.context_tokens
@@ -75,7 +85,7 @@ def of(recipe: Recipe, given: argparse.Namespace, env: Mapping[str, str] = os.en
     values = render.Values(
         gateway.url,
         model,
-        context_tokens=context or ASSUMED_TOKENS,
+        context_tokens=context or render.ASSUMED_TOKENS,
         with_key=keyed,
         lmg=_ourselves(),
     )
@@ -90,6 +100,10 @@ def version(recipe: Recipe) -> str | None:
             found = _VERSION.search(said) if code == 0 else None
             return found[0].rstrip(".") if found else None
     return None
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
 
 
 def _ourselves() -> str:

@@ -49,15 +49,18 @@ class ClientTools:
         else:
             specs = sorted(registry.specs(), key=lambda one: "chat" not in one.capabilities)
             if not specs:
-                return render.Values(self.info.base_url, "MODEL", key_env=self.info.key_env)
+                return self._filled_with("MODEL", None)
             spec = specs[0]
-        values = render.Values(
-            self.info.base_url, model or spec.aliases[0], key_env=self.info.key_env
-        )
-        if spec.context_tokens is None:
-            return values
+        return self._filled_with(model or spec.aliases[0], spec.context_tokens)
+
+    def _filled_with(self, model: str, context_tokens: int | None) -> render.Values:
+        """A gateway that asks for no key has none written anywhere."""
         return render.Values(
-            values.base_url, values.model, spec.context_tokens, key_env=values.key_env
+            self.info.base_url,
+            model,
+            context_tokens or render.ASSUMED_TOKENS,
+            key_env=self.info.key_env,
+            with_key=self.info.requires_key,
         )
 
     async def validate_client_config(
@@ -100,7 +103,7 @@ def client_config(rendered: render.Rendered) -> results.ClientConfig:
             for name, text in rendered.blocks.items()
         ],
         steps=[step_words(step) for step in rendered.steps],
-        secrets=dict(front.secrets),
+        secrets=rendered.secrets,
         launch=shlex.join(rendered.launch) or None,
         min_context=front.min_context,
     )

@@ -15,6 +15,9 @@ SERVER_NAME = (
     "lmg"  # short: clients put it in front of every tool name, and some cap the whole at 64
 )
 
+ASSUMED_TOKENS = 32768
+"""Of a model that does not say: clients want a number, and this one fits most."""
+
 _KEYED = re.compile(
     r"(?:\$\{if_key\}(?P<with>(?:(?!\$\{if_no_key\}|\$\{end_key\}).)*))?"
     r"(?:\$\{if_no_key\}(?P<without>(?:(?!\$\{end_key\}).)*))?\$\{end_key\}",
@@ -32,7 +35,7 @@ class Values:
     """Such as `http://127.0.0.1:8787`, without a slash at the end."""
     model: str
     """An alias of this gateway."""
-    context_tokens: int = 32768
+    context_tokens: int = ASSUMED_TOKENS
     name: str = SERVER_NAME
     key_env: str = KEY_VARIABLE
     with_key: bool = True

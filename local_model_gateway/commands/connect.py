@@ -30,14 +30,15 @@ def run(given: argparse.Namespace, terminal: Terminal) -> int:
     book = Book(client.state_dir(given))
     changes = connections.plan(setting.rendered, Path.home(), book.read(given.client))
     offer = tool_offer.asked(setting.gateway) if "mcp" in recipe.front.needs else None
+    version = client_setting.version(recipe)
     content = {
         "client": given.client,
-        "version": client_setting.version(recipe),
+        "version": version,
         "changes": [_as_data(one) for one in changes if one.pending or one.kind == "manual"],
         "tools": {"count": offer.tools, "about_tokens": offer.tokens} if offer else None,
         "blocks": _by_hand(setting, changes),
         "secrets": setting.rendered.secrets,
-        "warnings": [note] if (note := setting.too_small()) else [],
+        "warnings": setting.warnings(version),
         "done": False,
         "reported": list[str](),
         "not_verified": list[str](),

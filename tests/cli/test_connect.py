@@ -95,6 +95,17 @@ async def test_a_gateway_with_keys_has_clients_name_the_variable(tmp_path: Path)
     assert "k" * 40 not in everything
 
 
+async def test_a_client_that_is_too_old_is_told_of_before(tmp_path: Path) -> None:
+    shell = shell_with(tmp_path)
+    old = tmp_path / "bin" / "codex"
+    old.write_text("#!/bin/sh\necho codex-cli 0.99.1\n")
+    old.chmod(0o755)
+    async with stub.served() as gateway:
+        ran = await shell.here("connect", "codex", "--dry-run", "--url", gateway.url)
+    assert ran.out.startswith("Codex CLI 0.99.1\n")
+    assert "is older than 0.134, which this needs" in ran.out
+
+
 async def test_a_clients_own_program_is_run_once_and_told_to_undo(tmp_path: Path) -> None:
     shell = shell_with(tmp_path, "claude")
     async with stub.served() as gateway:

@@ -1,6 +1,7 @@
 """Every client recipe: complete, rendered as recorded, read back to the same connection, and without a key."""
 
 import ast
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from recipes import loader, pasted, render
-from recipes.front_matter import EnvStep, FileStep, Kind, MergeStep
+from recipes.front_matter import CommandStep, EnvStep, FileStep, Kind, MergeStep
 from tests.recipes import golden
 
 WANTED = {
@@ -21,6 +22,13 @@ WANTED = {
     "hermes",
     "continue",
     "cline",
+    "copilot-cli",
+    "aider",
+    "crush",
+    "droid",
+    "roo-code",
+    "junie",
+    "llamaindex",
     "cursor",
     "vscode",
     "windsurf",
@@ -83,6 +91,23 @@ def test_the_configuration_is_read_back_to_the_same_connection(id_: str) -> None
     for written in (connection.authorization, connection.bearer_env):
         assert written is None or "LMG_API_KEY" in written or "input:" in written
     assert pasted.check(CLIENTS[id_], text, TARGET) == []
+
+
+@pytest.mark.parametrize("id_", WITH_MCP)
+def test_without_a_key_no_variable_has_to_be_set_for_the_tools(id_: str) -> None:
+    shape = CLIENTS[id_].front.mcp
+    assert shape is not None
+    values = dataclasses.replace(golden.VALUES, with_key=False)
+    made = render.render(CLIENTS[id_], values)
+    text = made.blocks[shape.block]
+    assert "LMG_API_KEY" not in text
+    (found,) = pasted.connections(shape, pasted.tree(text, shape.format))
+    assert (found[0].authorization, found[0].bearer_env) == (None, None)
+    assert pasted.check(CLIENTS[id_], text, TARGET) == []
+    for step in made.steps:
+        if isinstance(step, CommandStep):
+            assert "" not in step.run
+            assert "LMG_API_KEY" not in " ".join(step.run)
 
 
 @pytest.mark.parametrize("id_", WITH_MODEL)
