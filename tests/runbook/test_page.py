@@ -12,6 +12,7 @@ import pytest
 import local_model_gateway.app
 import local_model_gateway.serve
 from local_model_gateway import cli, errors
+from local_model_gateway.doctor import catalogue
 from tests.runbook import page
 
 ROOT = Path(__file__).parents[2]
@@ -63,6 +64,13 @@ def test_every_finding_that_can_need_an_agent_has_a_row() -> None:
     listed = [name for row in rows("| finding |") for name in re.findall(r"`([^`]+)`", row[0])]
     assert len(doctor_ids()) > 30
     assert sorted(listed) == sorted(doctor_ids())
+
+
+def test_what_the_doctor_asks_consent_for_the_page_does_too() -> None:
+    asked = {
+        name for row in rows("| finding |") if row[-1] for name in re.findall(r"`([^`]+)`", row[0])
+    }
+    assert set(catalogue.CONSENT) - asked == set()
 
 
 def test_every_error_of_the_command_line_has_a_row_with_its_exit_code() -> None:
