@@ -145,7 +145,14 @@ _RECIPES = {
     "recipes": ("clients", "engines", "models", "services"),
 }
 _ASKED: Mapping[str, tuple[str, Callable[..., Iterable[str]]]] = {
-    "models": ("/v1/models", lambda answer: [str(one["id"]) for one in answer["data"]]),
+    "models": (
+        "/v1/models",
+        lambda answer: [
+            name
+            for one in answer["data"]
+            for name in dict.fromkeys([str(one["id"]), *one.get("aliases", ())])
+        ],
+    ),
     "jobs": ("/v1/jobs", lambda answer: [str(one["id"]) for one in answer["data"]]),
     "queue": (
         "/status",

@@ -88,13 +88,14 @@ def _tell(
         "load_ms": answered.load_ms,
         "first_token_s": answered.first_token_s,
         "total_s": round(total_s, 3),
+        "tokens_per_s": _rate(answered, total_s),
         "request_id": headers.get("x-request-id"),
     }
     if terminal.json:
         terminal.object({"schema": "lmg.run/1", **content})
         return 0
     terminal.say("" if answered.text else f"({model} said nothing)")
-    terminal.note(terminal.paint("dim", _timing(content, total_s)))
+    terminal.note(terminal.paint("dim", _timing(content)))
     return 0
 
 
@@ -214,7 +215,16 @@ def _number(headers: Mapping[str, str], name: str) -> int | None:
     return int(value) if value.isdigit() else None
 
 
-def _timing(content: Mapping[str, Any], total_s: float) -> str:
+def _rate(answered: Answered, total_s: float) -> float | None:
+    """Tokens a second once they came; None where that was too short to measure."""
+    tokens, decoding_s = (
+        answered.usage.get("completion_tokens"),
+        total_s - (answered.first_token_s or 0.0),
+    )
+    return round(tokens / decoding_s, 1) if tokens and decoding_s > 0.01 else None
+
+
+def _timing(content: Mapping[str, Any]) -> str:
     parts = [str(content["model"])]
     queue_ms, load_ms, first = content["queue_ms"], content["load_ms"], content["first_token_s"]
     if queue_ms is not None:
@@ -227,7 +237,6 @@ def _timing(content: Mapping[str, Any], total_s: float) -> str:
         parts.append(f"first token {max(0.0, first - (queue_ms + (load_ms or 0)) / 1000):.1f} s")
     tokens = content["usage"].get("completion_tokens")
     if tokens:
-        said = phrases.count(tokens, "token")
-        decoding = total_s - (first or 0.0)
-        parts.append(f"{said} at {tokens / decoding:.1f}/s" if decoding > 0.01 else said)
+        rate = content["tokens_per_s"]
+        parts.append(phrases.count(tokens, "token") + ("" if rate is None else f" at {rate:.1f}/s"))
     return " · ".join(parts)

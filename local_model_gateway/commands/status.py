@@ -27,12 +27,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace, terminal: Terminal) -> int:
     gateway = client.find(given)
     picture = gateway.get("/status")
-    found = [{"what": what, "fix": fix} for what, fix in problems(picture)]
     text = said(picture, gateway.url, terminal)
     if terminal.interactive:
         text += "\n" + terminal.titled("Next", [next_step(picture)])
-    terminal.result("lmg.status/1", {**picture, "problems": found}, text)
+    terminal.result("lmg.status/1", content(picture), text)
     return 0
+
+
+def content(picture: Picture) -> Picture:
+    """The same for programs."""
+    found = [{"what": what, "fix": fix} for what, fix in problems(picture)]
+    return {**picture, "problems": found}
 
 
 def said(picture: Picture, url: str, terminal: Terminal) -> str:

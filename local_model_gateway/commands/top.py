@@ -27,7 +27,8 @@ def run(given: argparse.Namespace, terminal: Terminal) -> int:
     picture = gateway.get("/status")
     if not terminal.interactive:
         # Nobody watches: one picture is all that a pipe or a program can use.
-        terminal.result("lmg.status/1", picture, drawn(picture, gateway.url, terminal))
+        text = drawn(picture, gateway.url, terminal)
+        terminal.result("lmg.status/1", status.content(picture), text)
         return 0
     from rich.live import Live  # only a watched terminal pays for it
     from rich.text import Text

@@ -113,6 +113,24 @@ async def test_run_as_json_is_one_object(tmp_path: Path) -> None:
     assert (ran.json["queue_ms"], ran.json["load_ms"]) == (1500, 2500)
 
 
+THOUGHT = (
+    b'data: {"choices":[{"delta":{"reasoning_content":"Hm."}}]}\n\n',
+    b'data: {"choices":[{"delta":{},"finish_reason":"length"}]}\n\n',
+    b'data: {"choices":[],"usage":{"completion_tokens":3}}\n\n',
+    b"data: [DONE]\n\n",
+)
+
+
+async def test_a_thought_is_not_the_answer_and_is_no_silence_either(tmp_path: Path) -> None:
+    async with stub.served(events=THOUGHT) as gateway:
+        shell = stub.shell(tmp_path)
+        person = await shell.lmg("run", "tiny", "hi", "--url", gateway.url)
+        machine = await shell.lmg("run", "tiny", "hi", "--json", "--url", gateway.url)
+    assert (person.code, person.out) == (0, "(tiny said nothing)\n")
+    assert machine.json["text"] == ""
+    assert machine.json["first_token_s"] is not None
+
+
 @pytest.mark.parametrize(
     ("words", "sent"),
     [(("-",), "from a pipe"), ((), "from a pipe"), (("Say",), "Say\n\nfrom a pipe")],

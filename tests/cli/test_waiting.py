@@ -209,6 +209,12 @@ def test_the_time_goes_down_between_two_looks() -> None:
     assert "starts in about 12 s" in wait.line(110)
 
 
+def test_a_model_that_reasons_is_said_to_think() -> None:
+    wait = waiting.Wait("qwen3:32b", thinking=True)
+    wait.hear(b": working")
+    assert wait.line(110) == "qwen3:32b is thinking"
+
+
 def test_where_several_lines_stand_side_by_side_no_length_is_claimed() -> None:
     assert line(position=4).startswith("queue 4 · ")
 
@@ -216,6 +222,7 @@ def test_where_several_lines_stand_side_by_side_no_length_is_claimed() -> None:
 # A place in line
 
 
+@pytest.mark.requirement("client-gone-frees-at-once")
 @pytest.mark.parametrize("verb", [("run", "small", "hi"), ("load", "small")])
 async def test_ctrl_c_leaves_the_line_and_disturbs_nobody(
     tmp_path: Path, verb: tuple[str, ...]
@@ -246,9 +253,10 @@ async def test_patience_that_runs_out_has_its_own_exit_code_and_says_what_it_mea
         person = await shell.lmg(*words, "--url", started.url)
         machine = await shell.lmg(*words, "--json", "--url", started.url)
     assert (person.code, person.out) == (7, "")
-    assert person.err == (
-        "small: waited 1 s behind big. It left the queue, and nothing ran.\n"
-        "Wait longer with --max-wait 30m; `lmg queue` shows who is ahead.\n"
+    assert re.fullmatch(
+        r"small: waited \d+ s behind big\. It left the queue, and nothing ran\.\n"
+        r"Wait longer with --max-wait 30m; `lmg queue` shows who is ahead\.\n",
+        person.err,
     )
     assert (machine.code, machine.err) == (7, "")
     assert machine.json["error"]["code"] == "still_queued"
@@ -304,7 +312,7 @@ async def test_the_line_is_gone_before_the_answer_and_the_time_is_accounted_for(
     assert rest == []
     assert not set(answer) & set(terminal.FRAMES)
     assert re.fullmatch(
-        r"slow · queued \d+\.\d s · load [2-9]\d*\.\d s · first token \d+\.\d s · 8 tokens( at \d+\.\d/s)?",
+        r"slow · queued \d+\.\d s · load \d+\.\d s · first token \d+\.\d s · 8 tokens( at \d+\.\d/s)?",
         timing,
     )
 
