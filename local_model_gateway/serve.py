@@ -44,13 +44,23 @@ def bind(server: config.Server) -> socket.socket:
         listening.close()
         if error.errno == errno.EADDRINUSE:
             raise AddressInUse(
-                f"port {server.port} is taken; `lmg status` shows whether a gateway runs there, "
-                "else set server.port"
+                f"port {server.port} is taken{_by_whom(server.port)}; "
+                "`lmg doctor` says more, and server.port chooses another"
             ) from None
         raise AddressInUse(
             f"cannot listen on {server.host}:{server.port} ({error.strerror}); set server.host"
         ) from None
     return listening
+
+
+def _by_whom(port: int) -> str:
+    # Late: it looks at every process, and is needed only on the way out.
+    from local_model_gateway.detection import processes  # noqa: PLC0415
+
+    holder = processes.Table().listening_on(port)
+    if holder is None:
+        return ""
+    return f" by {'another gateway' if holder.gateway else holder.program}, pid {holder.pid}"
 
 
 def port_of(listening: socket.socket) -> int:

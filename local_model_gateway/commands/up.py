@@ -2,23 +2,26 @@
 
 import argparse
 import os
-import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from local_model_gateway import __version__, announcement, client, config, errors, exposure, paths
+from local_model_gateway import (
+    __version__,
+    announcement,
+    background,
+    config,
+    errors,
+    exposure,
+    paths,
+    reload,
+)
 from local_model_gateway.commands import start
 from local_model_gateway.terminal import Terminal
 
 if TYPE_CHECKING:
     from local_model_gateway.detection import survey
-
-START_S = 60.0
-LOOK_S = 0.05
-LAST_LINES = 5
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,14 +36,9 @@ def run(given: argparse.Namespace, terminal: Terminal) -> int:
     if danger := exposure.danger(settings.server.host, settings.server.keys.values()):
         raise errors.BindRefused(danger)
     if given.foreground:
-        start.serve(settings, terminal)
+        start.serve(settings, terminal, reloader=reload.Reloader(settings, file, os.environ))
         return 0
-    state_dir = settings.state_path(os.environ)
-    announced = announcement.read(state_dir)
-    created = announced is None or not _answers(announced, settings)
-    if created:
-        announced = _started(given, state_dir, terminal)
-    assert announced is not None
+    announced, created = background.ensure(settings, file, terminal)
     outcome = Outcome(announced, settings, created, _models(announced, settings), found, written)
     terminal.result("lmg.up/1", outcome.as_json(), outcome.said(terminal))
     return 0
@@ -156,7 +154,10 @@ def _first_look(
         terminal.note("Nothing was written; the built-in model runs instead.\n")
         return found, None
     target = paths.config_dir(os.environ) / "config.yaml"
-    init.write(target, survey.as_yaml(chosen))
+    try:
+        init.write(target, survey.as_yaml(chosen))
+    except errors.RefusedByGateway:
+        return found, None  # another `lmg up` was faster; its file is as good
     if not terminal.json:
         terminal.note("")
     return found, target
@@ -166,7 +167,7 @@ def _models(
     announced: announcement.Announcement, settings: config.Config
 ) -> Sequence[Mapping[str, Any]]:  # Any: JSON
     """As the running gateway tells them: one that ran already may have others than the file now says."""
-    listed = _client(announced, settings).get("/status", timeout_s=5)["runtimes"]
+    listed = background.client_of(announced, settings).get("/status", timeout_s=5)["runtimes"]
     assert isinstance(listed, list)
     return listed
 
@@ -179,62 +180,3 @@ def _known_as(runtime: Mapping[str, Any]) -> str:  # Any: JSON
 
 def _length(file: Path) -> int:
     return len(file.read_text(encoding="utf-8").splitlines())
-
-
-def _answers(announced: announcement.Announcement, settings: config.Config) -> bool:
-    if not announcement.alive(announced.pid):
-        return False
-    try:
-        _client(announced, settings).get("/health", timeout_s=5)
-    except errors.GatewayError:
-        return False
-    return True
-
-
-def _client(announced: announcement.Announcement, settings: config.Config) -> client.Client:
-    keys = [key.get_secret_value() for key in settings.server.keys.values()]
-    return client.Client(announced.url, keys[0] if keys else None)
-
-
-def _started(
-    given: argparse.Namespace, state_dir: Path, terminal: Terminal
-) -> announcement.Announcement:
-    """Start it as a session of its own, and wait until it announces itself or ends."""
-    log = state_dir / "logs" / "start.log"
-    log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    words = [sys.executable, "-m", "local_model_gateway", "start", "--quiet"]
-    if given.config:
-        words += ["--config", str(Path(given.config).absolute())]
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-    pid = os.posix_spawn(
-        sys.executable,
-        words,
-        os.environ,
-        file_actions=[
-            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 1, str(log), flags, 0o600),
-            (os.POSIX_SPAWN_DUP2, 1, 2),
-        ],
-        setsid=True,
-    )
-    began = time.monotonic()
-    while time.monotonic() - began < START_S:
-        terminal.progress(f"starting, {time.monotonic() - began:.0f} s")
-        announced = announcement.read(state_dir)
-        if announced is not None and announced.pid == pid:
-            return announced
-        ended, status = os.waitpid(pid, os.WNOHANG)
-        if ended:
-            _fail(os.waitstatus_to_exitcode(status), log)
-        time.sleep(LOOK_S)
-    raise errors.CommandFailed(
-        f"the gateway (pid {pid}) did not answer within {START_S:.0f} s; see {paths.shown(log)}"
-    )
-
-
-def _fail(code: int, log: Path) -> None:
-    lines = log.read_text(errors="replace").strip().splitlines()
-    said = "\n".join(lines[-LAST_LINES:]) or f"see {paths.shown(log)}"
-    error = errors.CommandFailed(f"the gateway ended with exit code {code}: {said}")
-    error.exit_code = code if code > 0 else 1
-    raise error

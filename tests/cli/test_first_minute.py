@@ -5,6 +5,7 @@ import sys
 from collections.abc import Generator
 from pathlib import Path
 
+import anyio
 import pytest
 
 from tests.cli import pseudo_terminal, stub
@@ -172,3 +173,40 @@ async def test_who_says_no_keeps_a_machine_without_a_configuration(
     in_order(shown(up), "Use this model? It loads only when asked for.", "Nothing was written", "✓")
     assert [one["id"] for one in models.json["models"]] == ["tiny"]
     assert not (tmp_path / "config").exists()
+
+
+async def test_several_at_once_start_one_gateway_and_all_find_it(
+    network: private_network.Network, tmp_path: Path
+) -> None:
+    shell = shell_in(network, tmp_path)
+    ran: list[stub.Ran] = []
+
+    async def up() -> None:
+        ran.append(await shell.lmg("up", "--yes", "--json"))
+
+    with network.running(FAKE, *SPEAKS_OLLAMA, ready="listening"):
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3):
+                tasks.start_soon(up)
+        await shell.lmg("down", "--drain", "0s")
+    assert [one.code for one in ran] == [0, 0, 0], [one.out for one in ran]
+    assert len({one.json["pid"] for one in ran}) == 1
+    assert [one.json["created"] for one in ran].count(True) == 1
+    assert {one.json["models"][0]["id"] for one in ran} == {"gemma4:12b"}
+
+
+async def test_a_taken_port_and_a_state_that_cannot_be_kept_are_named(
+    network: private_network.Network, tmp_path: Path
+) -> None:
+    shell = shell_in(network, tmp_path)
+    with network.running("tests.doctor.imitations", "vllm=8787", ready="listening"):
+        taken = await shell.lmg("up")
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "local-model-gateway").write_text("somebody's file")
+    unkept = await shell.lmg("up", "--json", XDG_STATE_HOME=str(tmp_path / "taken"))
+    assert (taken.code, unkept.code) == (1, 1)
+    assert re.match(
+        r"the gateway did not start: port 8787 is taken by python\S*, pid \d+; `lmg doctor` says more",
+        taken.err,
+    )
+    assert "nothing can be kept in ~/taken/local-model-gateway" in unkept.json["error"]["message"]

@@ -1,0 +1,116 @@
+"""A gateway in the background: the one that runs already, or one started as a session of its own."""
+
+import contextlib
+import fcntl
+import os
+import sys
+import time
+from collections.abc import Generator
+from pathlib import Path
+
+from local_model_gateway import announcement, client, config, errors, paths
+from local_model_gateway.terminal import Terminal
+
+START_S = 60.0
+LOOK_S = 0.05
+LAST_LINES = 5
+
+
+def ensure(
+    settings: config.Config, file: Path | None, terminal: Terminal
+) -> tuple[announcement.Announcement, bool]:
+    """Where it answers, and whether it was started for that."""
+    state_dir = settings.state_path(os.environ)
+    with _turn(state_dir, terminal):
+        announced = announcement.read(state_dir)
+        if announced is not None and _answers(announced, settings):
+            return announced, False
+        return _started(file, state_dir, terminal), True
+
+
+@contextlib.contextmanager
+def _turn(state_dir: Path, terminal: Terminal) -> Generator[None]:
+    """One at a time: who comes second waits, and finds the gateway that the first one started."""
+    try:
+        (state_dir / "logs").mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(state_dir / "up.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise errors.CommandFailed(
+            f"nothing can be kept in {paths.shown(state_dir)} ({error.strerror}); "
+            "`lmg doctor` says more, and state_dir chooses another folder"
+        ) from None
+    try:
+        began = time.monotonic()
+        while not _taken(descriptor):
+            if time.monotonic() - began > START_S:
+                raise errors.CommandFailed("another `lmg up` is at it and does not come to an end")
+            terminal.progress("another `lmg up` is starting it")
+            time.sleep(LOOK_S)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _taken(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _answers(announced: announcement.Announcement, settings: config.Config) -> bool:
+    if not announcement.alive(announced.pid):
+        return False
+    try:
+        client_of(announced, settings).get("/health", timeout_s=5)
+    except errors.GatewayError:
+        return False
+    return True
+
+
+def client_of(announced: announcement.Announcement, settings: config.Config) -> client.Client:
+    """To talk to it, with a key of the configuration if there is one."""
+    keys = [key.get_secret_value() for key in settings.server.keys.values()]
+    return client.Client(announced.url, keys[0] if keys else None)
+
+
+def _started(file: Path | None, state_dir: Path, terminal: Terminal) -> announcement.Announcement:
+    """Start it as a session of its own, and wait until it announces itself or ends."""
+    log = state_dir / "logs" / "start.log"
+    words = [sys.executable, "-m", "local_model_gateway", "start", "--quiet"]
+    if file is not None:
+        words += ["--config", str(file.absolute())]
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    pid = os.posix_spawn(
+        sys.executable,
+        words,
+        os.environ,
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, str(log), flags, 0o600),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ],
+        setsid=True,
+    )
+    began = time.monotonic()
+    while time.monotonic() - began < START_S:
+        terminal.progress(f"starting, {time.monotonic() - began:.0f} s")
+        announced = announcement.read(state_dir)
+        if announced is not None and announced.pid == pid:
+            return announced
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            _fail(os.waitstatus_to_exitcode(status), log)
+        time.sleep(LOOK_S)
+    raise errors.CommandFailed(
+        f"the gateway (pid {pid}) did not answer within {START_S:.0f} s; see {paths.shown(log)}"
+    )
+
+
+def _fail(code: int, log: Path) -> None:
+    lines = log.read_text(errors="replace").strip().splitlines()
+    said = "\n".join(lines[-LAST_LINES:]) or f"see {paths.shown(log)}"
+    error = errors.CommandFailed(f"the gateway did not start: {said}")
+    error.exit_code = code if code > 0 else 1
+    raise error
