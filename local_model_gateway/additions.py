@@ -121,23 +121,7 @@ def read(file: Path) -> Ours | None:
 
 def configured(given: argparse.Namespace) -> dict[str, There]:
     """Every runtime of the configuration, as its file writes it."""
-    found: dict[str, There] = {}
-    for file in config.find(_named(given), os.environ):
-        try:
-            document = _raw(file.read_bytes(), file)
-        except OSError:
-            continue
-        runtimes = document.data.get("runtimes")
-        for name, section in runtimes.items() if isinstance(runtimes, dict) else ():
-            if isinstance(section, dict):
-                path = ("runtimes", name)
-                below = [
-                    place.line
-                    for at, place in (*document.keys.items(), *document.values.items())
-                    if at[:2] == path
-                ]
-                found[name] = There(section, document.keys[path], max(below))
-    return found
+    return _in(config.find(_named(given), os.environ))
 
 
 def taken_names(given: argparse.Namespace) -> set[str]:
@@ -157,7 +141,8 @@ def plan(
     _conf_d_counts(given, chosen, where)
     present = read(where)
     in_the_way = where.exists() and (present is None or not present.untouched)
-    existing = configured(given)
+    beside = where.parent == folder()
+    existing = configured(given) if beside else _in([where])
     if force or in_the_way:
         existing = {name: one for name, one in existing.items() if one.place.file != where}
     names = dict(_names(existing))
@@ -183,7 +168,7 @@ def plan(
         where, text, tuple(one.name for one in new), there, conflicts, replaces=in_the_way or force
     )
     if new:
-        _holds(given, made)
+        _holds(made, config.find(_named(given), os.environ) if beside else [])
     return made
 
 
@@ -238,15 +223,18 @@ def taken(
     gone = set(removed) - (set() if configured(given) else {BUILT_IN})
     _told_to_look(status)
     began = time.monotonic()
-    while time.monotonic() - began < TAKEN_S:
+    problem = None
+    while time.monotonic() - began < TAKEN_S and problem is None:
         names = {runtime["name"] for runtime in status["runtimes"]}
         if names.issuperset(added) and names.isdisjoint(gone):
             said = "The running gateway has taken it."
             return Taken(running=True, taken=True, said=said)
         time.sleep(LOOK_S)
         status = gateway.get("/status", timeout_s=5)
-    problem = status.get("config", {}).get("problem") or "see `lmg logs` and `lmg doctor`"
-    said = f"The running gateway has not taken it: {problem}"
+        problem = status.get("config", {}).get("problem")
+    files = ", ".join(status.get("config", {}).get("files") or ())
+    why = problem or f"it reads {files or 'no file'}; see `lmg logs`"
+    said = f"The running gateway has not taken it: {why}"
     return Taken(running=True, taken=False, said=said)
 
 
@@ -256,6 +244,26 @@ def _told_to_look(status: Mapping[str, Any]) -> None:
     pid = status.get("gateway", {}).get("pid")
     if known is not None and known.pid == pid and hasattr(signal, "SIGHUP"):
         os.kill(known.pid, signal.SIGHUP)
+
+
+def _in(files: Sequence[Path]) -> dict[str, There]:
+    found: dict[str, There] = {}
+    for file in files:
+        try:
+            document = _raw(file.read_bytes(), file)
+        except OSError:
+            continue
+        runtimes = document.data.get("runtimes")
+        for name, section in runtimes.items() if isinstance(runtimes, dict) else ():
+            if isinstance(section, dict):
+                path = ("runtimes", name)
+                below = [
+                    place.line
+                    for at, place in (*document.keys.items(), *document.values.items())
+                    if at[:2] == path
+                ]
+                found[name] = There(section, document.keys[path], max(below))
+    return found
 
 
 def _same(choice: Choice, name: str, section: Section) -> bool:
@@ -290,11 +298,10 @@ def _conf_d_counts(given: argparse.Namespace, chosen: Sequence[Choice], where: P
         )
 
 
-def _holds(given: argparse.Namespace, made: Plan) -> None:
+def _holds(made: Plan, files: Sequence[Path]) -> None:
     """What we write must be what we read, alone and together with everything else."""
     document = config_reader.parse(made.text.encode(), made.target, os.environ)
     config.validate(document)
-    files = config.find(_named(given), os.environ)
     there = [config_reader.read(file, os.environ) for file in files if file != made.target]
     config.validate(config_reader.merge([*there, document]))
 

@@ -37,10 +37,9 @@ def run(given: argparse.Namespace, terminal: Terminal) -> int:
         chosen = _preset(given, recipe)
     else:
         chosen = _named(given, recipe) if given.model else _offered(given, recipe)
-    one = len(chosen) == 1
-    name = given.name or (chosen[0].name if one else recipe.id)
-    undo = chosen[0].name if one else name
-    where, head = additions.target(name), additions.head("add", undo)
+    offered = recipe.front.kind is Kind.ENGINE and not given.model and not given.name
+    undo = recipe.id if offered else chosen[0].name
+    where, head = additions.target(undo), additions.head("add", undo)
     plan = additions.plan(given, chosen, where, head, force=given.force)
     if plan.conflicts:
         raise errors.RefusedByGateway(

@@ -4,14 +4,18 @@ The programs are stand-ins that are called as the engine is, end with status 2 a
 engine's documentation does not have, and listen only where they are told.
 """
 
+import json
+import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from recipes import loader
 from recipes.front_matter import Kind
 from runtimes.settings import EngineRecipe, LifecycleKind
 from tests.cli import programs, stub
+from tests.support.gateway import free_port
 
 RECIPES = {
     name: EngineRecipe.model_validate(recipe.front.engine)
@@ -78,6 +82,49 @@ async def test_an_engine_is_added_started_asked_and_removed(tmp_path: Path, name
         assert removed.json["gateway"] == {"running": True, "taken": True}
     finally:
         await shell.lmg("down", "--drain", "0s")
+
+
+START = """\
+import pathlib, subprocess, sys
+made = subprocess.Popen(sys.argv[2:], start_new_session=True, stdout=-3, stderr=-3, stdin=-3)
+pathlib.Path(sys.argv[1]).write_text(str(made.pid))
+"""
+STOP = "import os, pathlib, sys; os.kill(int(pathlib.Path(sys.argv[1]).read_text()), 15)"
+
+
+async def test_a_service_is_started_and_stopped_by_the_commands_of_its_section(
+    tmp_path: Path,
+) -> None:
+    shell, port = home(tmp_path), free_port()
+    engine = [
+        str(tmp_path / "bin/llama-server"),
+        "-m",
+        "some.gguf",
+        "--port",
+        str(port),
+        "-a",
+        "it",
+    ]
+    pid = str(tmp_path / "pid")
+    section = {
+        "engine": "service",
+        "model": "it",
+        "url": f"http://127.0.0.1:{port}",
+        "start_cmd": [sys.executable, "-c", START, pid, *engine],
+        "stop_cmd": [sys.executable, "-c", STOP, pid],
+    }
+    mine = tmp_path / "config" / "local-model-gateway" / "config.yaml"
+    mine.write_text(json.dumps({"server": {"port": 0}, "runtimes": {"mine": section}}))
+    await shell.lmg("up", "--yes")
+    try:
+        ran = await shell.here("run", "mine", "hello", "--json")
+        assert (ran.code, bool(ran.json.get("text"))) == (0, True), ran.out
+        stopped = await shell.here("unload", "mine")
+        assert stopped.code == 0
+    finally:
+        await shell.lmg("down", "--drain", "0s")
+    left = psutil.pid_exists(int(Path(pid).read_text()))
+    assert not left or psutil.Process(int(Path(pid).read_text())).status() == psutil.STATUS_ZOMBIE
 
 
 @pytest.mark.parametrize("name", STARTED)

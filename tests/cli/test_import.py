@@ -266,6 +266,17 @@ async def test_a_name_that_is_taken_is_left_to_its_owner(tmp_path: Path) -> None
     assert all("config.yaml:2" in one["why"] for one in ran.json["left_out"])
 
 
+async def test_a_file_elsewhere_is_a_configuration_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "m.ini").write_text("[a]\nm = /m/a.gguf\nc = 512\n")
+    shell = stub.shell(tmp_path)
+    await shell.here("import", "m.ini")
+    for changed in (True, False):
+        ran = await shell.here("import", "m.ini", "--output", "whole.yaml", "--json")
+        assert (ran.code, ran.json["changed"]) == (0, changed)
+    loaded = await to_thread.run_sync(config.load, tmp_path / "whole.yaml", {})
+    assert list(loaded.runtimes) == ["a"]
+
+
 async def test_people_get_file_and_line_and_the_way_back(tmp_path: Path) -> None:
     (tmp_path / "swap.yaml").write_text(SWAP)
     env = {"MODELS": "/srv", "CLOUD": "x"}
