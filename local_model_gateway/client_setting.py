@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from local_model_gateway import client, config, connections, errors
+from local_model_gateway.client_places import Places
 from recipes import render
 from recipes.loader import Recipe
 
@@ -33,6 +34,11 @@ class Setting:
     def recipe(self) -> Recipe:
         """The recipe as it was before anything was filled in."""
         return self.rendered.recipe
+
+    @property
+    def places(self) -> Places:
+        """Where this client keeps its files."""
+        return Places(Path.home(), self.recipe.front.moved)
 
     def launchable(self) -> bool:
         """Whether a session of this client could run on a local model here."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import anyio
 
 from local_model_gateway import errors, merging, paths, whole_files
+from local_model_gateway.client_places import Places
 from local_model_gateway.connection_book import Book, Done
 from recipes.front_matter import CommandCheck, CommandStep, EnvStep, FileStep, ManualStep, MergeStep
 from recipes.render import Rendered
@@ -59,9 +60,9 @@ class Report:
     code: int
 
 
-def plan(rendered: Rendered, home: Path, known: Sequence[Done]) -> list[Change]:
+def plan(rendered: Rendered, places: Places, known: Sequence[Done]) -> list[Change]:
     """What connecting would change now; raises `RefusedByGateway` where it would overwrite somebody's own."""
-    return list(_planned(rendered, home, known))
+    return list(_planned(rendered, places, known))
 
 
 def apply(client: str, changes: Sequence[Change], book: Book) -> None:
@@ -108,15 +109,15 @@ def command(words: Sequence[str], limit_s: float = COMMAND_S) -> tuple[int, str]
         return NOT_FOUND, f"{words[0]}: {error.strerror}"
 
 
-def _planned(rendered: Rendered, home: Path, known: Sequence[Done]) -> Iterator[Change]:
+def _planned(rendered: Rendered, places: Places, known: Sequence[Done]) -> Iterator[Change]:
     for step in rendered.steps:
         match step:
             case FileStep():
-                yield _own_file(step, rendered, home, known)
+                yield _own_file(step, rendered, places, known)
             case MergeStep():
-                yield _merged(step, rendered, home)
+                yield _merged(step, rendered, places)
             case CommandStep():
-                changes = _expanded(step.changes, home) if step.changes else None
+                changes = places.path(step.changes) if step.changes else None
                 in_force = any(one.finished and one.run == list(step.run) for one in known)
                 yield Change(
                     "run",
@@ -132,8 +133,8 @@ def _planned(rendered: Rendered, home: Path, known: Sequence[Done]) -> Iterator[
                 continue
 
 
-def _own_file(step: FileStep, rendered: Rendered, home: Path, known: Sequence[Done]) -> Change:
-    path = _expanded(step.path, home)
+def _own_file(step: FileStep, rendered: Rendered, places: Places, known: Sequence[Done]) -> Change:
+    path = places.path(step.path)
     before, after = whole_files.text(path), rendered.blocks[step.block]
     ours = any(one.path == str(path) for one in known)
     if before not in (None, after) and not ours:
@@ -143,8 +144,8 @@ def _own_file(step: FileStep, rendered: Rendered, home: Path, known: Sequence[Do
     return _writing(Change("write", paths.shown(path), path, before, after))
 
 
-def _merged(step: MergeStep, rendered: Rendered, home: Path) -> Change:
-    path = _expanded(step.path, home)
+def _merged(step: MergeStep, rendered: Rendered, places: Places) -> Change:
+    path = places.path(step.path)
     before, block = whole_files.text(path), rendered.blocks[step.block]
     try:
         after = merging.merge(before or "", step.format, step.keys, block)
@@ -289,7 +290,3 @@ def _asked(check: CommandCheck) -> Report:
     lines = [" ".join(line.split()) for line in said.splitlines() if check.expect in line]
     found = lines[0][:100] if lines and code == 0 else None
     return Report(shlex.join(check.run), found, code)
-
-
-def _expanded(path: str, home: Path) -> Path:
-    return home / path.removeprefix("~/") if path.startswith("~/") else Path(path)

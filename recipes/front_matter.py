@@ -148,6 +148,8 @@ class FrontMatter(_Strict):
     summary: Annotated[str, Field(max_length=160)]
     docs: str | None = None
     detect: tuple[Detect, ...] = ()
+    moved: dict[str, str] = {}
+    """Variables by which a user moves a folder of this client, and the folder that each stands for."""
     versions: dict[str, str] = {}
     needs: tuple[str, ...] = ()
     min_context: int | None = None

@@ -10,6 +10,7 @@ from typing import Any
 from local_model_gateway import client, client_setting, connections, errors, paths, tool_offer
 from local_model_gateway.commands import recipe_list
 from local_model_gateway.connection_book import Book
+from local_model_gateway.detection import clients as detection
 from local_model_gateway.terminal import Terminal
 from recipes.front_matter import EnvStep, Kind
 
@@ -18,17 +19,19 @@ LABEL = 17
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("client", metavar="CLIENT")
+    parser.add_argument("client", nargs="?", metavar="CLIENT", help="none: those found here")
     parser.add_argument("--model", metavar="MODEL", help="which one the client should use")
     parser.add_argument("--dry-run", action="store_true", help="only show the change")
     parser.add_argument("--yes", action="store_true", help="do not ask")
 
 
 def run(given: argparse.Namespace, terminal: Terminal) -> int:
+    if given.client is None:
+        return _found_here(given, terminal)
     recipe = recipe_list.found(given.client, Kind.CLIENT)
     setting = client_setting.of(recipe, given)
     book = Book(client.state_dir(given))
-    changes = connections.plan(setting.rendered, Path.home(), book.read(given.client))
+    changes = connections.plan(setting.rendered, setting.places, book.read(given.client))
     offer = tool_offer.asked(setting.gateway) if "mcp" in recipe.front.needs else None
     version = client_setting.version(recipe)
     content = {
@@ -57,6 +60,25 @@ def run(given: argparse.Namespace, terminal: Terminal) -> int:
             raise errors.RefusedByGateway("nothing was changed; --yes goes ahead without asking")
     connections.apply(given.client, changes, book)
     _tell(setting, changes, content, terminal)
+    return 0
+
+
+def _found_here(given: argparse.Namespace, terminal: Terminal) -> int:
+    """Which clients there are on this machine, and which of them are connected."""
+    book = Book(client.state_dir(given))
+    found = detection.installed(Path.home())
+    content = [
+        {"id": one.id, "title": one.title, "sign": one.sign, "connected": bool(book.read(one.id))}
+        for one in found
+    ]
+    rows = [
+        (f"lmg {'disconnect' if one['connected'] else 'connect'} {one['id']}", str(one["title"]))
+        + (("connected",) if one["connected"] else ("",))
+        for one in content
+    ]
+    table = terminal.table(("COMMAND", "CLIENT", ""), rows) if rows else "No client was found here."
+    text = f"{table}\n\nAll that can be connected: lmg recipes"
+    terminal.result("lmg.clients/1", {"clients": content}, text)
     return 0
 
 

@@ -5,10 +5,9 @@ import os
 import re
 import shlex
 import shutil
-from pathlib import Path
 from typing import NoReturn
 
-from local_model_gateway import client_setting, errors
+from local_model_gateway import client_setting, errors, paths
 from local_model_gateway.commands import recipe_list
 from local_model_gateway.terminal import Terminal
 from recipes.front_matter import EnvStep, FileStep, Kind
@@ -42,7 +41,7 @@ def run(given: argparse.Namespace, terminal: Terminal) -> int:
         )
     if not given.dry_run:
         _check_profile(setting)
-    words = [*map(_expanded, setting.rendered.launch), *given.rest]
+    words = [*_words(setting), *given.rest]
     key = setting.gateway.key
     env = _added(setting, key or ANY_KEY)
     if (note := setting.too_small()) is not None:
@@ -76,9 +75,9 @@ def _check_profile(setting: client_setting.Setting) -> None:
     """A client that is told to read a file of ours needs that file."""
     front = setting.recipe.front
     for step in setting.rendered.steps:
-        if isinstance(step, FileStep) and not Path(step.path).expanduser().exists():
+        if isinstance(step, FileStep) and not (path := setting.places.path(step.path)).exists():
             raise errors.CommandFailed(
-                f"{front.title} needs {step.path} first: lmg connect {front.id}"
+                f"{front.title} needs {paths.shown(path)} first: lmg connect {front.id}"
             )
 
 
@@ -90,6 +89,7 @@ def _added(setting: client_setting.Setting, key: str) -> dict[str, str]:
     return {KEY_VARIABLE: key, **filled}
 
 
-def _expanded(word: str) -> str:
-    """A file of ours that the client is told to read: no shell fills in its `~`."""
-    return str(Path(word).expanduser()) if word.startswith("~/") else word
+def _words(setting: client_setting.Setting) -> list[str]:
+    """With the file of ours that the client is told to read: no shell fills in its `~`."""
+    words = setting.rendered.launch
+    return [str(setting.places.path(one)) if one.startswith("~/") else one for one in words]

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from local_model_gateway.client_places import Places
 from recipes import loader, render
 from recipes.front_matter import CommandStep, FileStep, Kind, ManualStep, MergeStep
 from tests.cli import stub
@@ -75,9 +76,11 @@ def steps(name: str) -> list[FileStep | MergeStep]:
     return [step for step in made if isinstance(step, FileStep | MergeStep)]
 
 
-def path_of(step: FileStep | MergeStep, home: Path) -> Path:
+def path_of(client: str, step: FileStep | MergeStep, home: Path) -> Path:
     """Where it writes."""
-    return home / step.path.removeprefix("~/")
+    # `stub.shell` moves the configuration's folder, as some users do, and some clients follow it.
+    env = {"XDG_CONFIG_HOME": str(home / "config")}
+    return Places(home, CLIENTS[client].front.moved, env).path(step.path)
 
 
 def calls(home: Path) -> list[dict[str, object]]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from local_model_gateway import connections, errors
+from local_model_gateway.client_places import Places
 from local_model_gateway.connection_book import Book
 from recipes import render
 from tests.cli import pseudo_terminal, stub
@@ -196,7 +197,7 @@ async def test_without_a_person_or_yes_nothing_is_changed(tmp_path: Path) -> Non
 def test_a_file_that_changed_between_being_shown_and_written_is_left_alone(tmp_path: Path) -> None:
     made = render.render(CLIENTS["cursor"], render.Values("http://127.0.0.1:1", "m"))
     book, file = Book(tmp_path / "state"), tmp_path / ".cursor" / "mcp.json"
-    changes = connections.plan(made, tmp_path, book.read("cursor"))
+    changes = connections.plan(made, Places(tmp_path), book.read("cursor"))
     file.parent.mkdir()
     file.write_text('{"theirs": 1}')
     with pytest.raises(errors.RefusedByGateway, match="look again: lmg connect cursor"):
@@ -242,10 +243,51 @@ async def test_what_is_left_to_a_person_is_said_again_when_connecting_again(
     assert "By hand          In the extension" in again.out
 
 
+@pytest.mark.parametrize(
+    ("name", "variable", "file"),
+    [
+        ("codex", "CODEX_HOME", "lmg.config.toml"),
+        ("gemini-cli", "GEMINI_CLI_HOME", ".gemini/settings.json"),
+        ("opencode", "XDG_CONFIG_HOME", "opencode/opencode.json"),
+        ("continue", "CONTINUE_GLOBAL_DIR", "assistants/lmg.yaml"),
+    ],
+)
+async def test_a_client_whose_folder_was_moved_is_found_there(
+    tmp_path: Path, name: str, variable: str, file: str
+) -> None:
+    shell = shell_with(tmp_path, "cn")
+    moved = tmp_path / "elsewhere"
+    env = {variable: str(moved)}
+    async with stub.served() as gateway:
+        words = ("connect", name, "--yes", "--url", gateway.url)
+        assert (await shell.here(*words, **env)).code == 0
+        if name == "continue":
+            url = ("--url", gateway.url)
+            await shell.lmg("launch", name, *url, CONTINUE_GLOBAL_DIR=str(moved))
+            assert calls(tmp_path)[-1]["argv"] == ["--config", str(moved / file)]
+    assert gateway.url in (moved / file).read_text()
+    # What was done is undone where it was done, whatever the variable says by then.
+    assert (await shell.here("disconnect", name)).code == 0
+    assert not moved.exists()
+
+
 async def test_with_no_gateway_running_a_client_can_be_connected_still(tmp_path: Path) -> None:
     shell = shell_with(tmp_path)
     ran = await shell.here("connect", "cursor", "--yes", "--json", "--url", "http://127.0.0.1:9")
     assert (ran.code, ran.json["done"], ran.json["tools"]) == (0, True, None)
+
+
+async def test_without_a_name_the_clients_of_this_machine_are_shown(tmp_path: Path) -> None:
+    shell = shell_with(tmp_path, "claude", "codex")
+    async with stub.served() as gateway:
+        await shell.here("connect", "codex", "--yes", "--url", gateway.url)
+    person, machine = await shell.here("connect"), await shell.here("connect", "--json")
+    assert re.search(r"^lmg connect claude-code +Claude Code$", person.out, re.MULTILINE)
+    assert re.search(r"^lmg disconnect codex +Codex CLI +connected$", person.out, re.MULTILINE)
+    assert {one["id"]: one["connected"] for one in machine.json["clients"]} == {
+        "claude-code": False,
+        "codex": True,
+    }
 
 
 async def test_an_unknown_client_is_guessed(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ async def test_a_client_is_set_up_once_and_undone_byte_for_byte(
 ) -> None:
     shell = shell_with(tmp_path, *programs(name))
     for step in steps(name):
-        before(step, path_of(step, tmp_path))
+        before(step, path_of(name, step, tmp_path))
     as_it_was = tree(tmp_path)
     async with stub.served() as gateway:
         dry = await shell.here("connect", name, "--dry-run", "--json", "--url", gateway.url)
@@ -68,7 +68,7 @@ async def test_a_client_is_set_up_once_and_undone_byte_for_byte(
     assert (first.json["done"], second.json["done"]) == (True, True)
     assert tree(tmp_path) == after != as_it_was
     for step in steps(name):
-        assert gateway.url in path_of(step, tmp_path).read_text()
+        assert gateway.url in path_of(name, step, tmp_path).read_text()
     undone = await shell.here("disconnect", name, "--json")
     assert (undone.code, undone.json["left"], undone.json["notes"]) == (0, [], [])
     assert tree(tmp_path) == as_it_was
@@ -85,12 +85,12 @@ async def test_a_file_that_its_owner_changed_since_loses_only_our_part(
     async with stub.served() as gateway:
         await shell.here("connect", name, "--yes", "--json", "--url", gateway.url)
     for step in steps(name):
-        path = path_of(step, tmp_path)
+        path = path_of(name, step, tmp_path)
         line = "// theirs\n" if path.suffix == ".json" else "# theirs\n"
         path.write_text(line + path.read_text())
     undone = await shell.here("disconnect", name, "--json")
     for step in merged:
-        text = path_of(step, tmp_path).read_text()
+        text = path_of(name, step, tmp_path).read_text()
         assert "theirs" in text
         assert gateway.url not in text
     if merged:

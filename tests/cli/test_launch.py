@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from tests.cli import stub
-from tests.cli.client_programs import LAUNCHABLE, calls, programs, shell_with, steps, tree
+from tests.cli.client_programs import LAUNCHABLE, calls, path_of, programs, shell_with, steps, tree
 from tests.support import gateway as whole
 
 ECHO = {"runtimes": {"tiny": {"engine": "embedded"}}}
@@ -126,7 +126,6 @@ async def test_every_client_that_can_be_launched_is_launched_once_it_is_connecte
     assert isinstance(env, dict)
     assert "${" not in json.dumps([argv, env])
     # The model is told by an argument, by a variable, or by the file that we wrote.
-    written = [str(tmp_path / step.path.removeprefix("~/")) for step in steps(name)]
-    texts = [Path(path).read_text() for path in written]
+    texts = [path_of(name, step, tmp_path).read_text() for step in steps(name)]
     assert any("tiny" in text for text in (json.dumps([argv, env]), *texts))
     assert dry.json["command"][1:] == argv[:-1]
