@@ -17,7 +17,7 @@ INSTALL = .venv/bin/python -m pip install --quiet --disable-pip-version-check
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help up test test-everyday test-slow test-engines test-properties check format docs bench bench-proxy bench-mcp bench-broker lock clean
+.PHONY: help up test test-everyday test-slow test-engines test-properties check format docs bench bench-proxy bench-mcp bench-broker runbook lock clean
 
 help: ## What there is to do
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -97,6 +97,9 @@ bench-broker: .venv/.dev ## What searching ten thousand tools costs
 
 test-properties: .venv/.dev ## The decision under random traffic, as long as CI does it, and its mutants
 	LMG_EXAMPLES=2000 $(RUN) pytest tests/coordinator/plan
+
+runbook: .venv/.dev ## Install from a clean clone of HEAD with docs/agent-install.md alone, and take it back
+	$(RUN) tests.runbook.follow
 
 lock: ## Resolve the dependencies again (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --extra embedded -o requirements/runtime.txt

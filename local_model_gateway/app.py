@@ -223,7 +223,10 @@ async def opened(
                 *openai_routes.routes(coordinator, engines_, options.ShimOptions()),
                 *mcp.routes(),
                 *discovery.routes(
-                    settings, lambda: gateway.url, lambda: coordinator.registry.specs()
+                    settings,
+                    lambda: gateway.url,
+                    lambda: coordinator.registry.specs(),
+                    lambda: discovery.moment(coordinator),
                 ),
             ],
         )

@@ -13,6 +13,8 @@ from local_model_gateway.errors import ConfigError
 
 DEBOUNCE_MS = 500
 """An editor writes a file in several steps; what is there half a second later is meant."""
+STOP_MS = 300
+"""How often the watching thread looks whether it should end; until then nothing else of the gateway can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,11 @@ class Reloader:
 
     async def _watch(self, folder: Path, deep: bool) -> None:
         async for _ in watchfiles.awatch(
-            folder, watch_filter=_is_yaml, debounce=DEBOUNCE_MS, recursive=deep
+            folder,
+            watch_filter=_is_yaml,
+            debounce=DEBOUNCE_MS,
+            recursive=deep,
+            rust_timeout=STOP_MS,
         ):
             self._changed.set()
 

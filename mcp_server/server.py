@@ -31,7 +31,7 @@ LIST_CACHE = CacheHint(ttl_ms=3_600_000, scope="public")
 """The lists are fixed for the life of the process, whoever asks."""
 
 INSTRUCTIONS = (
-    "Local models behind one queue; a swap of models can take minutes. For anything long use submit_job, "
+    "Local models behind one queue; a swap of models can take minutes: gateway_status says who waits for what. For anything long use submit_job, "
     "then wait_for_job or get_job; being queued is normal, so never submit the same work twice. "
     "recommend_local_profile picks a model. Other MCP servers' tools: search_tools, then describe_tool, "
     "then call_tool. Cancel with cancel_runtime_request what you no longer need."
