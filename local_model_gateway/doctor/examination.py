@@ -29,8 +29,8 @@ LIMIT_S = 4.0
 """For everything together: with a second for the interpreter's own start, five are promised."""
 CONFIG_S = 1.0
 GATEWAY_S = 0.75
-GATEWAY_TRIES = 2
-"""A gateway that loads a model may miss one; calling it silent then would be wrong."""
+GATEWAY_TRIES = 3
+"""A busy machine may miss one; calling its gateway silent then would be wrong."""
 CHECK_S = 0.5
 """What the checks get at least, whatever was used up before them."""
 
@@ -67,9 +67,14 @@ def case(
 ) -> Case:
     """What there is to examine; nothing here fails, and nothing takes long."""
     settings, error = _configuration(given, env)
-    state_dir = _state_dir(given, env, settings)
-    # Also beside a configuration that does not hold: a gateway goes on with the one before.
-    picture, silent = _gateway(given, env)
+    state_dir, picture, silent = paths.state_dir(env), None, None
+    if settings is not None or error is not None:
+        # Also beside a configuration that does not hold: a gateway goes on with the one before.
+        state_dir = _state_dir(given, env, settings)
+        picture, silent = _gateway(given, env)
+    else:
+        # Whatever else would look into that file would wait for it as well.
+        error = _unread(given)
     return Case(
         env=env,
         home=Path.home(),
@@ -138,17 +143,22 @@ def verdict(findings: Sequence[Finding]) -> Status:
 def _configuration(
     given: argparse.Namespace, env: Mapping[str, str]
 ) -> tuple[config.Config | None, errors.ConfigError | None]:
+    """What it says, or why it does not hold; neither when it is late: a network, or a pipe."""
     file = Path(given.config) if given.config else None
     read = _within(functools.partial(config.load, file, env), CONFIG_S)
     match read:
         case config.Config():
             return read, None
-        case errors.ConfigError():
+        case errors.ConfigError() | None:
             return None, read
         case _:
-            # A file on a network, or a pipe: nothing may be waited for without an end.
-            said = f"could not be read within {CONFIG_S:g} s" if read is None else repr(read)
-            return None, errors.ConfigError([errors.Problem(said, "; check the path", file)])
+            return None, errors.ConfigError([errors.Problem(repr(read), None, file)])
+
+
+def _unread(given: argparse.Namespace) -> errors.ConfigError:
+    file = Path(given.config) if given.config else None
+    said = f"could not be read within {CONFIG_S:g} s"
+    return errors.ConfigError([errors.Problem(said, "; check the path", file)])
 
 
 def _state_dir(
@@ -169,8 +179,7 @@ def _gateway(
         return client.find(given, env).get("/status", timeout_s=GATEWAY_S)
 
     for _ in range(GATEWAY_TRIES):
-        # Twice the time: a connection and an answer, and what trickles counts as silence.
-        answer = _within(ask, 2 * GATEWAY_S)
+        answer = _within(ask, GATEWAY_S)  # as a whole: what trickles counts as silence
         match answer:
             case dict() if "runtimes" in answer:
                 return answer, None
