@@ -1,5 +1,6 @@
 """What a person or a program gets to see: results on standard output, everything else on standard error."""
 
+import io
 import itertools
 import json
 import os
@@ -9,7 +10,7 @@ import sys
 import threading
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 TURN_S = 0.1
@@ -36,6 +37,9 @@ class Terminal:
         """Whether somebody watches a line that is replaced in place."""
         self._progress = ""
         self._turning: _Turning | None = None
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            # A terminal that lacks a character of ours shall show another one, not a traceback.
+            sys.stdout.reconfigure(errors="replace")
 
     def result(self, schema: str, content: Mapping[str, Any], text: str) -> None:  # Any: JSON
         """The command's outcome: `content` for programs, under a stable schema id, or `text` for people."""
@@ -46,7 +50,7 @@ class Terminal:
 
     def object(self, content: Mapping[str, Any]) -> None:  # Any: JSON
         """One JSON object on one line."""
-        self.say(json.dumps(content, ensure_ascii=False))
+        self.say(json.dumps(content, ensure_ascii=not _knows_unicode(sys.stdout)))
 
     def say(self, text: str, *, end: str = "\n") -> None:
         """A result."""
@@ -189,8 +193,7 @@ class _Turning:
         self._words = words
         self._drawing, self._over = threading.Lock(), threading.Event()
         self._drawn = False
-        unicode = "utf" in (sys.stderr.encoding or "").lower()
-        self._frames = itertools.cycle(FRAMES if unicode else "|/-\\")
+        self._frames = itertools.cycle(FRAMES if _knows_unicode(sys.stderr) else "|/-\\")
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def start(self) -> None:
@@ -213,6 +216,10 @@ class _Turning:
                 words = self._words(shutil.get_terminal_size().columns - 3)
                 _replace(f"{next(self._frames)} {words}")
                 self._drawn = True
+
+
+def _knows_unicode(stream: TextIO) -> bool:
+    return "utf" in (stream.encoding or "utf-8").lower()
 
 
 def _replace(text: str) -> None:

@@ -78,7 +78,7 @@ class Wait:
                 return f"{self.model} {standing.phase or 'is working'}"
             case "load":
                 self._loading_since = self._loading_since or now
-                return loading(self.model, standing, now, now - self._loading_since)
+                return loading(self.model, standing, now, now - self._loading_since, room)
             case _:
                 return queued(self.model, standing, now, room)
 
@@ -192,10 +192,12 @@ def queued(model: str, standing: Standing, now: float, room: int) -> str:
         left = _left(standing, now, standing.eta_s)
         parts.append(f" · starts in about {left}" if left else " · starts any moment")
     # What matters least goes first: the hint, then the reason; the time stays as long as it can.
-    for less in (*([*parts, hint] for hint in LEAVE), [place, *parts[2:]]):
-        if terminal.cells("".join(less)) <= room:
-            return "".join(less)
-    return place
+    tries = [*([*parts, hint] for hint in LEAVE), [place, *parts[2:]]]
+    return _fitting(room, ["".join(less) for less in tries], place)
+
+
+def _fitting(room: int, lines: Sequence[str], least: str) -> str:
+    return next((line for line in lines if terminal.cells(line) <= room), least)
 
 
 def _reason(model: str, standing: Standing, now: float) -> str:
@@ -212,7 +214,7 @@ def _reason(model: str, standing: Standing, now: float) -> str:
     return f"{name} makes room first" if standing.behind else f"waits for {model}"
 
 
-def loading(model: str, standing: Standing, now: float, so_far_s: float) -> str:
+def loading(model: str, standing: Standing, now: float, so_far_s: float, room: int) -> str:
     """`loading gemma4:12b   5.1 of 8.1 GiB   4 s left`; without an amount, the phase and the usual time."""
     parts = [f"loading {model}"]
     whole = standing.footprint_bytes
@@ -231,7 +233,7 @@ def loading(model: str, standing: Standing, now: float, so_far_s: float) -> str:
         parts.append(f"{left} left" if left else "almost there")
     elif standing.usual_load_s is not None:
         parts.append(f"usually {phrases.soon(standing.usual_load_s)}")
-    return "   ".join(parts)
+    return _fitting(room, ["   ".join(parts), "   ".join([parts[0], *parts[2:]])], parts[0])
 
 
 def _left(standing: Standing, now: float, seconds: float) -> str:

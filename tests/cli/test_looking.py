@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -236,6 +237,19 @@ def test_a_line_is_broken_between_words_and_where_there_is_no_other_way_in_a_wor
     assert terminal.broken("", 9) == [""]
 
 
+async def test_a_stream_without_unicode_loses_characters_but_never_the_answer(
+    tmp_path: Path,
+) -> None:
+    async with stub.served(status={**BUSY, "storage_problem": WIDE}) as gateway:
+        shell = stub.shell(tmp_path)
+        words = ("status", "--url", gateway.url)
+        person = await shell.lmg(*words, PYTHONIOENCODING="ascii")
+        machine = await shell.lmg(*words, "--json", PYTHONIOENCODING="ascii")
+    assert (person.code, person.err) == (0, "")
+    assert "Problem   ????-??" in person.out
+    assert machine.json["storage_problem"] == WIDE
+
+
 def test_columns_line_up_under_wide_names() -> None:
     table = terminal.Terminal(no_color=True).table(("A", "B"), [(WIDE, "1"), ("x", "2")])
     assert [terminal.cells(line) for line in table.splitlines()] == [17, 17, 17]
@@ -367,6 +381,13 @@ async def test_names_are_completed_from_the_gateway_and_silence_is_no_error(
     )
     for silent in (refused, down, wrong):
         assert (silent.code, silent.out, silent.err) == (0, "", "")
+
+
+async def test_a_gateway_that_hangs_is_not_waited_for(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf:  # it takes connections and never answers
+        url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        ran = await stub.shell(tmp_path).lmg("completion", "models", "--url", url)
+    assert (ran.code, ran.out, ran.err) == (0, "", "")
 
 
 @pytest.mark.parametrize(

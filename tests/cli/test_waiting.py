@@ -185,6 +185,19 @@ def test_a_load_shows_an_amount_or_else_how_long_it_usually_takes(
 
 
 @pytest.mark.parametrize(
+    ("room", "shown"),
+    [
+        (45, "loading qwen3:32b   5.1 of 8.1 GiB   4 s left"),
+        (40, "loading qwen3:32b   4 s left"),
+        (20, "loading qwen3:32b"),
+    ],
+)
+def test_a_load_in_little_room_keeps_the_time(room: int, shown: str) -> None:
+    told = {**LOADS, "load_fraction": 5.1 / 8.1}
+    assert line(room, runtime=told, eta_s=[3.0, 4.4]) == shown
+
+
+@pytest.mark.parametrize(
     ("comment", "shown"),
     [
         (b": queued position=3 eta=42s waits_for=swap behind=big",
