@@ -64,9 +64,10 @@ def without_comments(text: str) -> list[str]:
     return [line for line in text.splitlines() if not line.lstrip().startswith("#")]
 
 
-def understood(words: Sequence[str], *, model: str | None = None) -> Understood:
+def understood(words: Sequence[str], *, model: str | None = None, called: str = "") -> Understood:
     """The engine and its settings, with this model if it is known from elsewhere.
 
+    `called` is how clients call it, which is its file's name for an engine that is only told a folder.
     Raises `NotCarried` for what needs a person.
     """
     plain, env = _unwrapped(list(words))
@@ -76,7 +77,7 @@ def understood(words: Sequence[str], *, model: str | None = None) -> Understood:
         raise NotCarried(f"{blank} is still to be filled in")
     head, rest, dialect, exact = _recognised(plain)
     _refuse_impossible(rest, dialect)
-    found = Understood({"engine": dialect.engine, "model": _model_of(rest, dialect, model)})
+    found = Understood({"engine": dialect.engine, "model": _model_of(rest, dialect, model, called)})
     words_for = _taken(rest, dialect.name)
     found.names = [name.strip() for word in words_for for name in word.split(",") if name.strip()]
     _taken(rest, dialect.ours)
@@ -179,11 +180,13 @@ def _refuse_impossible(rest: list[str], dialect: Dialect) -> None:
             raise NotCarried(f"its option {option} cannot be carried: {why}")
 
 
-def _model_of(rest: list[str], dialect: Dialect, known: str | None) -> str:
+def _model_of(rest: list[str], dialect: Dialect, known: str | None, called: str) -> str:
     """Taken out of the words, where it is not known from elsewhere."""
     hub = _taken(rest, _FROM_A_HUB) if dialect.engine == "llama-server" else []
     said = _model(rest, dialect)
     model = known or said
+    if model is None and called and any(word in dialect.folder for word in rest):
+        model = called
     if model is None and hub:
         raise NotCarried(
             f"it is fetched from a hub ({hub[0]}) and nothing is downloaded here; "

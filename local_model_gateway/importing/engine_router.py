@@ -68,7 +68,7 @@ def read(source: Source) -> Carried:
     """Its models as runtimes; several models of one process are several names of one runtime."""
     carried, data = Carried(), source.data
     for key in data:
-        if key not in _TOP_KNOWN | _TOP_HARMLESS:
+        if key not in _TOP_KNOWN | _TOP_HARMLESS and data[key] not in ([], {}, "", None, False):
             carried.leave(source.line(key), key, _TOP_WHY.get(key, "it has no counterpart here"))
     if data.get("host") not in (None, *_LOOPBACK):
         why = "the gateway listens on loopback; server.host and server.keys open it"
@@ -169,7 +169,7 @@ def _runtime(
     process = engine.get("type") == "generic_process" and "context" not in section
     if process and isinstance(context, int) and context >= command_lines.SMALLEST_CONTEXT:
         section["context"], notes = context, []
-    if isinstance(engine.get("env"), dict):
+    if isinstance(engine.get("env"), dict) and engine["env"]:
         section["env"] = {
             str(variable): command_lines.literal(str(value))
             for variable, value in engine["env"].items()
@@ -197,7 +197,7 @@ def _served(source: Source, name: str, engine: Data) -> tuple[Section, list[str]
             shell = isinstance(command, str)
             words = command_lines.words_of(command, for_shell=shell)
             words = [_reference(word) if shell else command_lines.literal(word) for word in words]
-            found = command_lines.understood(words)
+            found = command_lines.understood(words, called=name)
             folder = source.file.parent / str(engine.get("cwd") or "")
             return command_lines.settled(found.section, folder), found.notes
         case "ollama":

@@ -30,6 +30,8 @@ _TOP_WHY: Mapping[str, str] = {
     "apiKeys": "keys are not copied; put each into server.keys as ${env:NAME}",
     "groups": _TOGETHER,
     "matrix": _TOGETHER,
+    "routing": f"{_TOGETHER}; who goes first is said with each request: `priority`",
+    "selectors": "a name always means its own model; clients choose by `GET /v1/models`",
     "hooks": "nothing is loaded before it is asked for; run `lmg load NAME` after the start",
     "profiles": "names do not change meaning here; give a model `aliases`",
 }
@@ -59,9 +61,9 @@ def read(source: Source) -> Carried:
     carried = Carried()
     data = source.data
     for key in data:
-        if key not in _TOP_KNOWN | _TOP_HARMLESS:
+        if key not in _TOP_KNOWN | _TOP_HARMLESS and data[key]:
             carried.leave(source.line(key), key, _TOP_WHY.get(key, "it has no counterpart here"))
-    pinned = _persistent(data)
+    pinned = _persistent(source)
     for name, model in source.section("models").items():
         if isinstance(model, dict):
             _model(carried, source, name, model, pinned=name in pinned)
@@ -118,7 +120,7 @@ def _runtime(source: Source, name: str, model: Data) -> tuple[Section, list[str]
     # Comments go first: a macro in one may hold a line break.
     command = "\n".join(command_lines.without_comments(str(model.get("cmd", ""))))
     words = command_lines.words_of(_filled(command, macros))
-    found = command_lines.understood(words)
+    found = command_lines.understood(words, called=name)
     section = command_lines.settled(found.section, source.file.parent)
     if aliases := [_filled(_alias(one), macros) for one in model.get("aliases") or ()]:
         section["aliases"] = aliases
@@ -173,14 +175,18 @@ def _times(data: Data, model: Data) -> Section:
     return made
 
 
-def _persistent(data: Data) -> set[str]:
+def _persistent(source: Source) -> set[str]:
     """The members of groups that nothing may unload."""
-    groups = data.get("groups")
-    found: set[str] = set()
-    for group in groups.values() if isinstance(groups, dict) else ():
-        if isinstance(group, dict) and group.get("persistent"):
-            found |= {str(member) for member in group.get("members") or ()}
-    return found
+    groups = {
+        **source.section("groups"),
+        **source.section("routing", "router", "settings", "groups"),
+    }
+    return {
+        str(member)
+        for group in groups.values()
+        if isinstance(group, dict) and group.get("persistent")
+        for member in group.get("members") or ()
+    }
 
 
 def _peer(carried: Carried, source: Source, peer: str, settings: Data) -> None:

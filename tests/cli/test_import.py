@@ -50,8 +50,11 @@ models:
     unlisted: true
   from-env:
     cmd: llama-server -m ${env.MODELS}/x.gguf
-groups:
-  always: {persistent: true, members: [shared]}
+routing:
+  router: {use: group, settings: {groups: {always: {persistent: true, members: [shared]}}}}
+selectors:
+  best: {strategy: warm, targets: [shared]}
+profiles: {}
 peers:
   cloud: {proxy: "https://api.example.com/v1", apiKey: "${env.CLOUD}", models: [org/one], filters: {}}
   here: {proxy: "http://127.0.0.1:9", models: [two]}
@@ -78,6 +81,8 @@ engines:
     cwd: /srv
     stop_signal: SIGINT
   pipe: {type: generic_process, start_cmd: "llama-server -m x | tee log"}
+  folder: {type: generic_process, env: {}, start_cmd: [local-ai, run, --models-path, /m]}
+  blank: {type: generic_process, start_cmd: [llama-server, -m, <YOUR MODEL>]}
 models:
   - {id: qwen2.5-7b-instruct, engine: llamacpp, context_length: 8192}
   - {id: "llama3.1:8b", engine: ollama, context_length: 131072}
@@ -88,6 +93,8 @@ models:
   - {id: of-shell, engine: shell, memory_gb: 7, quality_tier: 3}
   - {id: of-shell-again, engine: shell}
   - {id: of-pipe, engine: pipe}
+  - {id: x.gguf, engine: folder}
+  - {id: of-blank, engine: blank}
 aliases: {gpt-4o-mini: qwen2.5-7b-instruct, lost: nobody}
 """
 PRESETS = """
@@ -175,7 +182,8 @@ async def test_llama_swap(tmp_path: Path) -> None:
     [
         ("hooks", "lmg load"),
         ("apiKeys", "server.keys"),
-        ("groups", "memory"),
+        ("routing", "memory"),
+        ("selectors", "always means its own model"),
         ("docker-one", "it runs `docker`"),
         ("broken", "the macro ${nobody}"),
         ("gpt-oss:120b.filters.stripParams", "passed on as they come"),
@@ -197,7 +205,7 @@ async def test_what_llama_swap_has_and_we_have_not_is_named(
 
 async def test_local_engine_router(tmp_path: Path) -> None:
     loaded, left = await imported(tmp_path, "router.yaml", ROUTER)
-    names = ["qwen2.5-7b-instruct", "llama3.1-8b", "tabby-model", "of-a-unit", "of-shell"]
+    names = ["qwen2.5-7b-instruct", "llama3.1-8b", "tabby-model", "of-a-unit", "of-shell", "x.gguf"]
     assert list(loaded.runtimes) == names
     one = loaded.runtimes["qwen2.5-7b-instruct"]
     assert (one.engine, one.model, one.context) == ("llama-server", "/models/qwen.gguf", 8192)
@@ -213,7 +221,10 @@ async def test_local_engine_router(tmp_path: Path) -> None:
     assert (shell.executable, shell.model) == ("/home/me/bin/llama-server", "/srv/a model.gguf")
     assert (shell.context, shell.max_concurrency, shell.memory) == (4096, 2, 7 << 30)
     assert shell.aliases == ["of-shell-again"], "one process is one model, whatever it is called"
+    folder = loaded.runtimes["x.gguf"]
+    assert (folder.engine, folder.model, folder.env) == ("localai", "/m/x.gguf", {})
     for key, says in {
+        "of-blank": "<YOUR MODEL> is still to be filled in",
         "something_new": "no counterpart",
         "api_keys": "server.keys",
         "port": "8077",
