@@ -78,8 +78,21 @@ class Setting:
 
 
 def of(recipe: Recipe, given: argparse.Namespace, env: Mapping[str, str] = os.environ) -> Setting:
-    """For the gateway that this command is about; what does not answer is told from the configuration."""
+    """For the gateway that this command is about."""
     gateway = client.find(given, env)
+    filled, context = _known(given, gateway, env)
+    return Setting(render.render(recipe, filled), gateway, filled.model, context)
+
+
+def values(given: argparse.Namespace, env: Mapping[str, str] = os.environ) -> render.Values:
+    """What recipes are filled in with for the gateway that this command is about."""
+    return _known(given, client.find(given, env), env)[0]
+
+
+def _known(
+    given: argparse.Namespace, gateway: client.Client, env: Mapping[str, str]
+) -> tuple[render.Values, int | None]:
+    """The values, and the model's context if anybody said; what does not answer is told from the configuration."""
     try:
         listed = gateway.get("/v1/models", timeout_s=LIMIT_S)["data"]
         keyed = _asks_for_key(gateway)
@@ -87,15 +100,15 @@ def of(recipe: Recipe, given: argparse.Namespace, env: Mapping[str, str] = os.en
         settings = config.load(Path(given.config) if given.config else None, env)
         listed = [{"id": name} for name in settings.runtimes]
         keyed = bool(settings.server.keys)
-    model, context = _chosen(listed, getattr(given, "model", None))
-    values = render.Values(
+    model, context = _chosen(listed, given.model)
+    made = render.Values(
         gateway.url,
         model,
         context_tokens=context or render.ASSUMED_TOKENS,
         with_key=keyed,
         lmg=_ourselves(),
     )
-    return Setting(render.render(recipe, values), gateway, model, context)
+    return made, context
 
 
 def version(recipe: Recipe) -> str | None:

@@ -46,7 +46,7 @@ def run(given: argparse.Namespace, terminal: Terminal) -> int:
         "reported": list[str](),
         "not_verified": list[str](),
     }
-    shown = _shown(setting, changes, content)
+    shown = _shown(setting, changes, content, terminal)
     pending = [change for change in changes if change.pending]
     if given.dry_run or not pending:
         # What only a person can do is never "done": nobody looked whether it was.
@@ -152,6 +152,7 @@ def _shown(
     setting: client_setting.Setting,
     changes: Sequence[connections.Change],
     content: dict[str, Any],  # Any: JSON
+    terminal: Terminal,
 ) -> str:
     """The client and its version, everything that would happen to it, and what that costs."""
     front, version = setting.recipe.front, content["version"]
@@ -162,10 +163,18 @@ def _shown(
     rows += [_row("Note", text) for text in content["warnings"]]
     rows += [line for change in changes if change.kind == "manual" for line in _rows_of(change)]
     parts = [f"{front.title} {version}" if version else front.title, "", *rows]
-    parts += [f"\n{text}".rstrip("\n") for change in changes if (text := difference(change))]
+    for change in changes:
+        lines = difference(change).splitlines()
+        parts += ["", *(_painted(line, terminal) for line in lines)] if lines else []
     for name, text in content["blocks"].items():
         parts += ["", f"--- {name}", text.rstrip("\n")]
     return "\n".join(parts)
+
+
+def _painted(line: str, terminal: Terminal) -> str:
+    color = {"+": "green", "-": "red"}.get(line[:1])
+    named = line.startswith(("+++", "---"))
+    return line if color is None or named else terminal.paint(color, line)
 
 
 def _rows_of(change: connections.Change) -> list[str]:

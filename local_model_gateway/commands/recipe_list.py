@@ -6,7 +6,7 @@ import re
 import shlex
 from typing import assert_never
 
-from local_model_gateway import client, errors
+from local_model_gateway import client, client_setting, errors
 from local_model_gateway.terminal import Terminal
 from recipes import errors as recipe_errors
 from recipes import front_matter, loader, render
@@ -26,7 +26,7 @@ HOW = {
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", nargs="?", default="list", choices=("list", "ls", "show"))
     parser.add_argument("name", nargs="?", metavar="NAME")
-    parser.add_argument("--model", metavar="MODEL", default="MODEL", help="to fill in")
+    parser.add_argument("--model", metavar="MODEL", help="to fill in")
 
 
 def run(given: argparse.Namespace, terminal: Terminal) -> int:
@@ -35,7 +35,7 @@ def run(given: argparse.Namespace, terminal: Terminal) -> int:
     if given.name is None:
         raise errors.NoSuchThing("`lmg recipes show` needs a name; `lmg recipes` lists them")
     recipe = found(given.name)
-    values = render.Values(client.find(given, os.environ).url, given.model)
+    values = _values(given, recipe)
     rendered = render.render(recipe, values)
     front = recipe.front
     content = {
@@ -54,6 +54,13 @@ def run(given: argparse.Namespace, terminal: Terminal) -> int:
     text = "\n".join([*_head(rendered, terminal), "", *_readable(prose, terminal)])
     terminal.result("lmg.recipe/1", content, text)
     return 0
+
+
+def _values(given: argparse.Namespace, recipe: loader.Recipe) -> render.Values:
+    """For a client, what `lmg connect` would fill in: its snippets are there to be pasted."""
+    if recipe.front.kind is Kind.CLIENT:
+        return client_setting.values(given)
+    return render.Values(client.find(given, os.environ).url, given.model or "MODEL")
 
 
 def found(name: str, *kinds: Kind) -> loader.Recipe:
