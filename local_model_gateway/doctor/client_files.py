@@ -4,6 +4,7 @@ import functools
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from local_model_gateway import client_places, paths
 from local_model_gateway.detection import at_once, engines, probe
 from local_model_gateway.doctor.finding import Case, Finding, Fix, mend, note, ok, show, skip
 from recipes import loader
@@ -12,6 +13,8 @@ from recipes.loader import Recipe
 
 SUBJECT = "Clients"
 MAX_BYTES = 512 * 1024
+VARIABLES = {"OPENAI_BASE_URL": "/v1", "OPENAI_API_BASE": "/v1", "ANTHROPIC_BASE_URL": ""}
+"""Where clients' libraries look → the path that they want there."""
 FILE_S = probe.TIMEOUT_S
 """A home on a network may hang; one client's file must not hide the others."""
 
@@ -22,7 +25,9 @@ def clients(case: Case) -> Iterator[Finding]:
     found = at_once.look(
         {id_: functools.partial(_direct, case, recipe) for id_, recipe in recipes.items()}, FILE_S
     )
-    around = False
+    variables = list(_variables(case))
+    yield from variables
+    around = bool(variables)
     for id_, recipe in recipes.items():
         direct = found.get(id_, "")
         title = recipe.front.title
@@ -42,19 +47,36 @@ def clients(case: Case) -> Iterator[Finding]:
         yield ok("CLIENTS", SUBJECT, "none is set up to go around the queue")
 
 
+def _variables(case: Case) -> Iterator[Finding]:
+    """What every client goes by that is started from this shell."""
+    ours, theirs = _addresses({_port(case)}), _addresses(_engines(case))
+    for name, path in VARIABLES.items():
+        text = case.env.get(name, "")
+        address = next((one for one in theirs if one in text), None)
+        if address is not None:
+            yield note(
+                "CLIENT-BYPASS",
+                SUBJECT,
+                f"the variable {name} sends clients to {address} directly",
+                "Their requests do not wait in the queue, and load models behind the gateway's back.",
+                mend(f"export {name}=http://{ours[0]}{path}"),
+            )
+
+
 def _direct(case: Case, recipe: Recipe) -> tuple[str, str] | None:
     """The engine's address and the file that names it; None where the gateway is named too."""
     named = [one.path for one in recipe.front.detect if one.path]
     written = [step.path for step in recipe.front.apply if isinstance(step, FileStep | MergeStep)]
     places = [place.replace("${name}", "lmg") for place in dict.fromkeys([*named, *written])]
-    texts = {place: _text(case.home / place[2:]) for place in places if place.startswith("~/")}
+    where = client_places.Places(case.home, recipe.front.moved, case.env)
+    texts = {place: _text(where.path(place)) for place in places if place.startswith("~/")}
     ours = _addresses({_port(case)})
     if any(address in text for text in texts.values() for address in ours):
         return None
-    theirs = _addresses(set(case.ports or engines.PORTS) - {_port(case)})
+    theirs = _addresses(_engines(case))
     return next(
         (
-            (address, place)
+            (address, paths.shown(where.path(place)))
             for place, text in texts.items()
             for address in theirs
             if address in text
@@ -75,6 +97,10 @@ def _text(file: Path) -> str:
 
 def _addresses(ports: Collection[int]) -> list[str]:
     return [f"{host}:{port}" for port in sorted(ports) for host in ("127.0.0.1", "localhost")]
+
+
+def _engines(case: Case) -> set[int]:
+    return set(case.ports or engines.PORTS) - {_port(case)}
 
 
 def _port(case: Case) -> int:

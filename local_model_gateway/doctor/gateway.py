@@ -1,11 +1,13 @@
 """Checks of the gateway that should run: whether it does, whether it is ours, and what it goes by."""
 
+import socket
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import psutil
 
 from local_model_gateway import __version__, announcement, phrases
+from local_model_gateway.detection import probe
 from local_model_gateway.doctor.finding import Case, Finding, fail, mend, note, ok, show
 
 SUBJECT = "Gateway"
@@ -117,11 +119,12 @@ def _absent(case: Case) -> Finding:
         return _silent(case, announced.pid)
     port = case.settings.server.port if case.settings else 0
     holder = case.table.listening_on(port) if port else None
-    if holder is not None:
+    if holder is not None or (port and case.gateway_error is None and _accepts(port)):
+        whose = f"{holder.program}, pid {holder.pid}" if holder else "a program of another user"
         return fail(
             "PORT-TAKEN",
             SUBJECT,
-            f"port {port} belongs to {holder.program}, pid {holder.pid}",
+            f"port {port} belongs to {whose}",
             "The gateway cannot start there.",
             mend(case.command(f"start --port {_free_port(case, port)}")),
         )
@@ -165,6 +168,15 @@ def _sibling(what: str, url: str) -> Finding:
 def _section(case: Case, name: str) -> Mapping[str, Any]:  # Any: JSON
     found = (case.picture or {}).get(name)
     return found if isinstance(found, dict) else {}
+
+
+def _accepts(port: int) -> bool:
+    """Whether somebody listens there whom we may not see."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=probe.TIMEOUT_S).close()
+    except OSError:
+        return False
+    return True
 
 
 def _free_port(case: Case, taken: int) -> int:

@@ -168,7 +168,7 @@ def _file(name: str, settings: RuntimeSettings, recipe: EngineRecipe) -> Iterato
                 SUBJECT,
                 f"{name}: {file} is not there",
                 "It was moved, or its disk is not mounted.",
-                show(f"ls -l {shlex.quote(str(file.parent))}"),
+                show(f"ls -l {shlex.quote(str(_nearest(file)))}"),
             )
         elif file.suffix == ".gguf" and file.is_file() and not _is_gguf(file):
             yield fail(
@@ -178,6 +178,11 @@ def _file(name: str, settings: RuntimeSettings, recipe: EngineRecipe) -> Iterato
                 "A download that broke off, or a pointer to a file that was never fetched.",
                 show(f"ls -l {shlex.quote(str(file))}"),
             )
+
+
+def _nearest(file: Path) -> Path:
+    """The folder that should hold it, or what is left of the way there."""
+    return next(folder for folder in file.absolute().parents if folder.exists())
 
 
 def _parts(file: Path) -> list[Path]:

@@ -1,6 +1,9 @@
 """Each finding is provoked, has its id, a reason and a command; and every id is explained."""
 
+import os
 import re
+import socket
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -8,9 +11,11 @@ from typing import Any
 
 import anyio
 import pytest
+from anyio import to_thread
 
 from local_model_gateway import announcement, errors
 from local_model_gateway.commands import doctor
+from local_model_gateway.detection import processes
 from local_model_gateway.doctor import (
     bypass,
     catalogue,
@@ -28,6 +33,8 @@ from recipes import loader
 from recipes.front_matter import Kind
 from tests.cli import stub
 from tests.doctor import cases, imitations
+from tests.support import gateway as support
+from tests.support.fake_engine import knobs
 
 PICTURE: Mapping[str, Any] = {
     **stub.STATUS,
@@ -234,6 +241,16 @@ def test_a_client_that_goes_around_us_is_noted(tmp_path: Path) -> None:
     assert finding.needs_consent
 
 
+def test_a_variable_that_sends_clients_around_us_is_noted(tmp_path: Path) -> None:
+    env = {"OPENAI_BASE_URL": "http://localhost:11434/v1", "PATH": ""}
+    finding = cases.only(client_files.clients, cases.case(tmp_path, env=env), "CLIENT-BYPASS")
+    assert "OPENAI_BASE_URL" in finding.what
+    assert finding.fix is not None
+    assert finding.fix.command == "export OPENAI_BASE_URL=http://127.0.0.1:8787/v1"
+    mended = {**env, "OPENAI_BASE_URL": finding.fix.command.partition("=")[2]}
+    assert [one.id for one in client_files.clients(cases.case(tmp_path, env=mended))] == ["CLIENTS"]
+
+
 def test_what_only_a_person_can_set_up_is_shown(tmp_path: Path) -> None:
     by_hand = loader.find(Kind.CLIENT, "generic-openai")
     fix = client_files.fix(cases.case(tmp_path), by_hand)
@@ -326,6 +343,45 @@ async def test_a_file_that_is_no_configuration_is_said_and_all_else_is_looked_at
     assert "CONFIG-INVALID" in ids
     assert {"INSTALL", "STATE", "GPU"} <= {*ids, "GPU"}
     assert ran.code == 1
+
+
+def test_a_squatter_whom_we_may_not_see_is_one_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "_listening", dict)
+    with socket.create_server(("127.0.0.1", 0)) as squatter:
+        port = squatter.getsockname()[1]
+        subject = cases.case(tmp_path, f"server: {{port: {port}}}\n")
+        finding = cases.only(gateway.gateway, subject, "PORT-TAKEN")
+    assert "a program of another user" in finding.what
+
+
+@pytest.mark.parametrize(("kept", "id_"), [("0", "OLLAMA"), ("24h", "OLLAMA-KEEPALIVE")])
+async def test_what_ollama_was_started_with_is_read_from_its_process(
+    tmp_path: Path, kept: str, id_: str
+) -> None:
+    port = support.free_port()
+    words = [*map(str, knobs.argv(dialect="ollama", port=port))]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OLLAMA_KEEP_ALIVE": kept}
+    process = await anyio.open_process(
+        [sys.executable, "-m", "tests.support.fake_engine", *words], env=env, stderr=None
+    )
+    try:
+        said = b""
+        assert process.stdout is not None
+        with anyio.fail_after(stub.LIMIT_S):
+            while b"listening on" not in said:
+                said += await process.stdout.receive()
+        found = await to_thread.run_sync(_listening, tmp_path, port)
+    finally:
+        process.kill()
+        await process.aclose()
+    assert [one.id for one in found] == [id_]
+    assert (kept in found[0].what) is (id_ == "OLLAMA-KEEPALIVE")
+
+
+def _listening(tmp_path: Path, port: int) -> list[Finding]:
+    return list(bypass.listening(cases.case(tmp_path, ports=(port,))))
 
 
 def test_a_refused_key_is_said(tmp_path: Path) -> None:

@@ -4,9 +4,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import anyio
 import pytest
 
 from tests.broker.conftest import SERVERS
+from tests.cli import stub
 from tests.doctor import cases
 
 PROVIDER = '{"provider": {"local": {"options": {"baseURL": "http://localhost:11434/v1"}}}}'
@@ -80,9 +82,14 @@ def nothing_configured(home: cases.Home) -> None:
     """As a new machine is."""
 
 
+def opencode(home: cases.Home) -> Path:
+    """Where its folder was moved to by the variable that it reads."""
+    return home.folder / "config" / "opencode" / "opencode.json"
+
+
 def client_around_us(home: cases.Home) -> None:
     home.write()
-    file = home.folder / ".config" / "opencode" / "opencode.json"
+    file = opencode(home)
     file.parent.mkdir(parents=True)
     file.write_text(PROVIDER)
 
@@ -123,7 +130,7 @@ async def test_a_client_that_is_set_up_for_us_keeps_its_own_provider(tmp_path: P
     home = cases.home(tmp_path)
     client_around_us(home)
     await home.mended("CLIENT-BYPASS")
-    text = (home.folder / ".config" / "opencode" / "opencode.json").read_text()
+    text = opencode(home).read_text()
     assert "localhost:11434" in text
     assert (await home.lmg("disconnect", "opencode")).code == 0
     assert "CLIENT-BYPASS" in await home.found()
@@ -143,3 +150,26 @@ async def test_lmg_that_no_shell_finds_is_linked_or_put_on_the_path(tmp_path: Pa
         await home.paste(look)
         own.mkdir(parents=True, exist_ok=True)
     assert (own / "lmg").is_symlink()
+
+
+async def test_every_other_fix_is_a_command_that_runs_and_shows_the_way(tmp_path: Path) -> None:
+    home = cases.home(tmp_path)
+    gone = {"engine": "embedded", "model": "/nowhere/at/all/gone.gguf"}
+    no_program = {"engine": "llama-server", "model": "/x.gguf", "executable": "no-such-program"}
+    no_server = {"engine": "ollama", "model": "x", "url": "http://127.0.0.1:9"}
+    home.write(
+        runtimes={"gone": gone, "no-program": no_program, "no-server": no_server},
+        mcp_servers={"tools": {"command": "no-such-program"}},
+        pool={"memory": "1MiB"},
+    )
+    found = await home.found()
+    shown = {id_: one for id_, one in found.items() if one["fix"] and not one["fix_mends"]}
+    assert set(shown) >= {"MODEL-MISSING", "ENGINE-MISSING", "ENGINE-DOWN", "MCP-COMMAND-MISSING"}
+    for id_, one in shown.items():
+        with anyio.fail_after(stub.LIMIT_S):
+            done = await anyio.run_process(
+                ["bash", "-c", one["fix"]], check=False, cwd=home.folder, env=home.shell.env
+            )
+        # `command -v` may say no; not being there, or misused, is another matter.
+        assert done.returncode not in {2, 126, 127}, (id_, one["fix"], done.stderr.decode())
+    assert not any(one["needs_consent"] for one in shown.values())
