@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
-from local_model_gateway.importing import dialects
+from local_model_gateway.importing import dialects, hub_cache
 from local_model_gateway.importing.carried import NotCarried, Section
 from local_model_gateway.importing.dialects import Dialect
 
@@ -15,19 +15,9 @@ _PYTHON = re.compile(r"(python|pypy)[0-9.]*(\.exe)?")
 _FOR_A_SHELL = re.compile(r"[;&|<>`]|\$\(")
 _BLANK = re.compile(r"<[A-Za-z][A-Za-z0-9_ -]*>")
 _ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
-_FROM_A_HUB = (
-    *(
-        "-hf",
-        "-hfr",
-        "--hf-repo",
-        "-hff",
-        "--hf-file",
-        "-mu",
-        "--model-url",
-        "-dr",
-        "--docker-repo",
-    ),
-)
+_REPOSITORY = ("-hf", "-hfr", "--hf-repo")
+_ITS_FILE = ("-hff", "--hf-file")
+_ELSEWHERE = ("-mu", "--model-url", "-dr", "--docker-repo")
 _NUMBER = re.compile(r"-?[0-9.]+")
 
 
@@ -182,21 +172,34 @@ def _refuse_impossible(rest: list[str], dialect: Dialect) -> None:
 
 def _model_of(rest: list[str], dialect: Dialect, known: str | None, called: str) -> str:
     """Taken out of the words, where it is not known from elsewhere."""
-    hub = _taken(rest, _FROM_A_HUB) if dialect.engine == "llama-server" else []
-    said = _model(rest, dialect)
-    model = known or said
+    fetched = _fetched(rest, known) if dialect.engine == "llama-server" else None
+    model = known or _model(rest, dialect) or fetched
     if model is None and called and any(word in dialect.folder for word in rest):
         model = called
-    if model is None and hub:
-        raise NotCarried(
-            f"it is fetched from a hub ({hub[0]}) and nothing is downloaded here; "
-            "name its file as `model`"
-        )
     if model is None:
         raise NotCarried("its command names no model")
     if (folder := _taken(rest, dialect.folder)) and "/" not in model:
         return f"{folder[-1].rstrip('/')}/{model}"
     return model
+
+
+def _fetched(rest: list[str], known: str | None) -> str | None:
+    """The file behind a name of a hub, if it was fetched before; nothing is downloaded here."""
+    repository, file = _taken(rest, _REPOSITORY), _taken(rest, _ITS_FILE)
+    elsewhere = _taken(rest, _ELSEWHERE)
+    if any(word.partition("=")[0] in ("-m", "--model") for word in rest):
+        return None
+    there = hub_cache.found(repository[-1], file[-1] if file else None) if repository else None
+    if there is None and known is None and (named := [*repository, *elsewhere]):
+        raise NotCarried(
+            f"it is fetched from a hub ({named[-1]}), it is not among the files that were fetched "
+            "before, and nothing is downloaded here; name its file as `model`"
+        )
+    if there is None:
+        return None
+    if there[1] is not None and "--mmproj" not in rest and "--no-mmproj" not in rest:
+        rest += ["--mmproj", str(there[1])]
+    return str(there[0])
 
 
 def _model(rest: list[str], dialect: Dialect) -> str | None:

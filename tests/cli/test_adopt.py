@@ -15,6 +15,7 @@ from anyio import to_thread
 
 from local_model_gateway import config, hand_started
 from local_model_gateway.detection import processes
+from local_model_gateway.importing import command_lines
 from tests.cli import programs, pseudo_terminal, stub
 from tests.cli.test_remove import snapshot
 from tests.doctor import imitations
@@ -156,6 +157,12 @@ async def test_what_the_command_leaves_open_is_asked_of_the_engine(tmp_path: Pat
         ran = await stub.shell(tmp_path).lmg("adopt", str(port), "--dry-run", "--json")
     assert "context: 8192\n    max_concurrency: 1" in ran.json["content"]
     assert ran.json["notes"] == []
+
+
+def test_a_model_that_came_from_a_hub_is_the_file_that_the_engine_has_loaded() -> None:
+    words = ["llama-server", "-hf", "org/never-fetched", "-c", "512", "-ngl", "9"]
+    found = command_lines.understood(words, model="/cache/m.gguf")
+    assert (found.section["model"], found.section["args"]) == ("/cache/m.gguf", ["-ngl", "9"])
 
 
 async def test_a_server_that_manages_its_models_goes_on_and_its_models_are_added(

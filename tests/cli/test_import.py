@@ -1,5 +1,6 @@
 """Other programs' configurations become ours, and what does not is said with its line."""
 
+import json
 import re
 from pathlib import Path
 
@@ -263,6 +264,53 @@ async def test_llama_server_presets(tmp_path: Path) -> None:
     assert "fetched from a hub (ggml-org/gemma)" in left["hub"][1]
     assert "lmg load" in left["[qwen3-32b] load-on-startup"][1]
     assert "server.keys" in left["[qwen3-32b] api-key"][1]
+
+
+@pytest.mark.parametrize(
+    ("lies", "named", "found"),
+    [
+        (".cache/huggingface/hub/models--org--m/snapshots/abc/m-Q4_K_M.gguf", "org/m", True),
+        (".cache/huggingface/hub/models--org--m/snapshots/abc/m-q8_0.gguf", "org/m:Q8_0", True),
+        (".cache/huggingface/hub/models--org--m/snapshots/abc/m-q8_0.gguf", "org/m:Q4_K_M", False),
+        (
+            ".cache/huggingface/hub/models--org--m/snapshots/a/m-Q6-00001-of-00002.gguf",
+            "org/m",
+            True,
+        ),
+        (
+            ".cache/huggingface/hub/models--org--m/snapshots/a/m-Q6-00002-of-00002.gguf",
+            "org/m",
+            False,
+        ),
+        (".cache/llama.cpp/org_m_m-Q4_K_M.gguf", "org/m:q4_k_m", True),
+        (".cache/llama.cpp/org_other_m-Q4_K_M.gguf", "org/m:q4_k_m", False),
+        (".cache/llama.cpp/org_m_m-Q4_K_M.gguf", "../m", False),
+    ],
+)
+async def test_what_was_fetched_from_a_hub_before_is_found_where_it_lies(
+    tmp_path: Path, lies: str, named: str, found: bool
+) -> None:
+    file = tmp_path / lies
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"GGUF")
+    (tmp_path / "m.ini").write_text(f"[one]\nhf-repo = {named}\nc = 4096\n")
+    shell = stub.shell(tmp_path)
+    ran = await shell.here("import", "m.ini", "--json", XDG_CACHE_HOME=str(tmp_path / ".cache"))
+    assert ran.code == (0 if found else 1)
+    assert (f"model: {file}" in json.loads(ran.out).get("content", "")) is found
+
+
+async def test_a_projector_that_was_fetched_beside_the_model_comes_along(tmp_path: Path) -> None:
+    folder = tmp_path / "hub" / "models--org--m" / "snapshots" / "abc"
+    folder.mkdir(parents=True)
+    for name in ("m-Q4_K_M.gguf", "mmproj-F16.gguf"):
+        (folder / name).write_bytes(b"GGUF")
+    (tmp_path / "m.yaml").write_text("models: {v: {cmd: llama-server -hf org/m -c 4096}}\n")
+    ran = await stub.shell(tmp_path).here(
+        "import", "m.yaml", "--json", HF_HUB_CACHE=str(tmp_path / "hub")
+    )
+    assert f'args: ["--mmproj", "{folder}/mmproj-F16.gguf"]' in ran.json["content"]
+    assert '"vision"' in ran.json["content"]
 
 
 async def test_a_name_that_is_taken_is_left_to_its_owner(tmp_path: Path) -> None:
