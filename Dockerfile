@@ -21,11 +21,12 @@ RUN useradd --uid 1000 --home-dir /var/lib/lmg --shell /usr/sbin/nologin lmg \
  && install -d -o lmg -g lmg -m 700 /var/lib/lmg \
  && install -d /etc/lmg
 COPY --from=build /opt/lmg /opt/lmg
-ENV PATH=/opt/lmg/bin:$PATH LMG_STATE_DIR=/var/lib/lmg XDG_CACHE_HOME=/var/lib/lmg/cache PYTHONUNBUFFERED=1
+# Said here and not in CMD, so that `docker exec CONTAINER lmg doctor` reads the same configuration.
+ENV PATH=/opt/lmg/bin:$PATH LMG_CONFIG=/etc/lmg/config.yaml LMG_STATE_DIR=/var/lib/lmg XDG_CACHE_HOME=/var/lib/lmg/cache PYTHONUNBUFFERED=1
 USER 1000:1000
 WORKDIR /var/lib/lmg
 VOLUME ["/etc/lmg", "/var/lib/lmg"]
 EXPOSE 8787
 HEALTHCHECK --interval=15s --timeout=5s --start-period=20s CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8787/health', timeout=4)"]
 ENTRYPOINT ["lmg"]
-CMD ["start", "--config", "/etc/lmg/config.yaml"]
+CMD ["start"]

@@ -4,6 +4,7 @@ import json
 import shlex
 import socket
 import sys
+import tomllib
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -128,6 +129,19 @@ def test_the_image_is_made_of_what_is_here_and_locked_by_hash() -> None:
                 assert f"!{source.split('/')[0]}" in allowed, source
         if name == "RUN" and "pip install" in rest:
             assert "--require-hashes" in rest or "--no-deps" in rest
+
+
+def test_the_image_holds_every_package_and_reads_its_configuration_from_the_volume() -> None:
+    copied = [shlex.split(rest)[:-1] for name, rest in instructions() if name == "COPY"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    packages = set(project["tool"]["hatch"]["build"]["targets"]["wheel"]["only-include"])
+    assert packages <= {source for sources in copied for source in sources}
+    first_code = min(copied.index([package]) for package in packages)
+    locked = next(i for i, sources in enumerate(copied) if "requirements/runtime.txt" in sources)
+    assert locked < first_code, "a changed line of code would fetch every dependency again"
+    told = dict(pair.split("=", 1) for pair in last("ENV").split())
+    assert Path(told["LMG_CONFIG"]).parent == Path("/etc/lmg")
+    assert told["LMG_STATE_DIR"] in json.loads(last("VOLUME"))
 
 
 def test_the_compose_file_is_the_recipe_with_its_image_built_here() -> None:
