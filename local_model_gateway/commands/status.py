@@ -113,9 +113,10 @@ def _models(picture: Picture) -> Iterator[str]:
 
 def doing(line: Picture) -> str:
     """What a model does, in a word or two; an amount only where one is known."""
-    if line["retry_in_s"] is not None:
-        why = (line["last_error"] or {}).get("class", "unknown")
-        return f"failed ({why}), next try in {phrases.span(line['retry_in_s'])}"
+    if line["failures"] and line["last_error"] and line["state"] == "stopped":
+        again = line["retry_in_s"]
+        when = "" if again is None else f", next try in {phrases.span(again)}"
+        return f"failed ({line['last_error']['class']}){when}"
     if line["state"] == "starting":
         return f"is loading{_share(line)}"
     if line["draining_for"]:
@@ -128,7 +129,7 @@ def doing(line: Picture) -> str:
 def _share(line: Picture) -> str:
     share, whole = line["load_fraction"], line["footprint_bytes"]
     if share is None:
-        return f", {line['load_phase']}" if line["load_phase"] else ""
+        return f", {line['load_phase']}" if line["load_phase"] not in {None, "starting"} else ""
     return f", {phrases.amount(share * whole, whole)}" if whole else f", {share:.0%}"
 
 

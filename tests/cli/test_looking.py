@@ -68,6 +68,19 @@ async def test_a_load_is_an_amount_where_it_is_known(tmp_path: Path) -> None:
     assert "quiet is loading, weights\n" in shown
 
 
+async def test_a_model_that_failed_is_not_merely_off(tmp_path: Path) -> None:
+    failed = {**stub.STATUS["runtimes"][1]}
+    later = {**failed, "name": "tired", "retry_in_s": None}
+    shown = await seen(tmp_path, "ps", status={**BUSY, "runtimes": [stub.RUNTIME, failed, later]})
+    states = [re.split(r" {3,}", line)[:2] for line in shown.splitlines()]
+    assert states == [
+        ["MODEL", "STATE"],
+        ["tiny", "ready"],
+        ["big", "failed (oom), next try in 30 s"],
+        ["tired", "failed (oom)"],
+    ]
+
+
 CONFIG = {"problem": "line 3 is wrong", "changed_for_the_next_start": ["server"]}
 PROBLEMS = [
     ({"paused": True}, "the queue is paused", "lmg queue resume"),
