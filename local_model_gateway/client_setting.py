@@ -16,7 +16,7 @@ from recipes import render
 from recipes.loader import Recipe
 
 LIMIT_S = 5.0
-VERSION_S = 10.0
+VERSION_S = 5.0
 _VERSION = re.compile(r"\d+\.\d+[\w.+-]*")
 
 

@@ -17,6 +17,7 @@ NPM: dict[str, dict[str, str]] = {
     "qwen-code": {"@qwen-code/qwen-code": "0.24.4"},
     "continue": {"@continuedev/cli": "1.5.47"},
     "cline": {"cline": "3.0.65"},
+    "pi": {"@mariozechner/pi-coding-agent": "0.73.1"},
     "copilot-cli": {"@github/copilot": "1.0.102"},
 }
 

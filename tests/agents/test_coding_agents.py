@@ -150,6 +150,20 @@ async def test_copilot_asks_our_model_and_calls_our_tool(tmp_path: Path) -> None
     assert READ in ran.out
 
 
+async def test_pi_asks_our_model(tmp_path: Path) -> None:
+    pi, home = driving.program("pi", "pi"), tmp_path / "home"
+    theirs = {".pi/agent/models.json": '{\n  // mine\n  "providers": {}\n}\n'}
+    async with (
+        driving.gateway(tmp_path) as here,
+        driving.connected("pi", here, home, pi, theirs) as told,
+    ):
+        words = ["--offline", "--no-session", "-p", QUESTION]
+        ran = await driving.lmg(here, home, pi, "launch", "pi", "--", *words)
+    assert any("tiny" in line for line in told["reported"])
+    assert ran.code == 0, ran.all
+    assert "no tool is offered" in ran.out
+
+
 async def test_aider_asks_our_model(tmp_path: Path) -> None:
     aider, home = driving.python("aider").with_name("aider"), tmp_path / "home"
     async with (
