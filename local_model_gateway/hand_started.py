@@ -1,9 +1,10 @@
 """An engine that somebody started by hand: found by pid or port, and ended politely."""
 
+import ipaddress
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,8 +45,8 @@ class Stray:
     family: frozenset[int]
     created: float
     connections: int
-    note: str | None = None
-    """Who would start it again."""
+    open: bool = False
+    """Other machines reach it."""
 
 
 def find(given: str) -> Stray | engines.Engine:
@@ -181,6 +182,7 @@ def _stray(pid: int, port: int, engine: engines.Engine | None, table: processes.
             family,
             process.create_time(),
             _connections(port, family),
+            open=is_open(_addresses(port, family)),
         )
     except psutil.NoSuchProcess:
         raise errors.NoSuchThing(f"pid {pid} has just ended") from None
@@ -226,6 +228,21 @@ def _connections(port: int, family: frozenset[int]) -> int:
         one.status == psutil.CONN_ESTABLISHED and bool(one.laddr) and one.laddr.port == port
         for pid in family
         for one in _sockets(pid)
+    )
+
+
+def is_open(addresses: Iterable[str]) -> bool:
+    """Whether a socket that listens at one of these is reached from other machines."""
+    return not all(ipaddress.ip_address(one).is_loopback for one in addresses)
+
+
+def _addresses(port: int, family: frozenset[int]) -> Iterable[str]:
+    """Where the engine listens at this port."""
+    return (
+        one.laddr.ip
+        for pid in family
+        for one in _sockets(pid)
+        if one.status == psutil.CONN_LISTEN and one.laddr and one.laddr.port == port
     )
 
 

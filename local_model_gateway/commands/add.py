@@ -37,6 +37,10 @@ def run(given: argparse.Namespace, terminal: Terminal) -> int:
         chosen = _preset(given, recipe)
     else:
         chosen = _named(given, recipe) if given.model else _offered(given, recipe)
+    if given.name and len(chosen) > 1:
+        raise errors.CommandFailed(
+            f"--name names one model and {len(chosen)} were found; say which with --model"
+        )
     offered = recipe.front.kind is Kind.ENGINE and not given.model and not given.name
     undo = recipe.id if offered else chosen[0].name
     where, head = additions.target(undo), additions.head("add", undo)

@@ -42,6 +42,7 @@ def run(given: argparse.Namespace, terminal: Terminal) -> int:
         "pid": found.pid,
         "port": found.port,
         "connections": found.connections,
+        "open": found.open,
         "model": name,
         "notes": adopted.notes,
         "content": plan.text if plan.new else "",
@@ -134,6 +135,8 @@ def _shown(stray: hand_started.Stray, plan: additions.Plan, name: str, notes: Se
     if not plan.new:
         lines = [f"{name} is configured already; nothing is written.", ""]
     lines += [f"Note: {note}" for note in notes]
+    if stray.open:
+        lines.append("Note: other machines reach it now; behind the gateway only this one does")
     lines += [
         f"pid {stray.pid} is then asked to end ({busy}), and its port {stray.port} is free;",
         f"the gateway starts {name} when it is asked for. Clients of port {stray.port} ask the",

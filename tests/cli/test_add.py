@@ -45,6 +45,14 @@ async def test_the_models_of_a_running_server_are_added(tmp_path: Path) -> None:
     assert loaded.runtimes["qwen3-32b"].url == url
 
 
+async def test_one_name_is_not_given_to_several_models(tmp_path: Path) -> None:
+    with imitations.served(OLLAMA) as port:
+        url = f"http://127.0.0.1:{port}"
+        ran = await stub.shell(tmp_path).here("add", "ollama", "--at", url, "--name", "one")
+    assert (ran.code, "say which with --model" in ran.err) == (1, True)
+    assert not (tmp_path / "config").exists()
+
+
 async def test_what_a_server_has_got_since_is_added_to_what_is_there(tmp_path: Path) -> None:
     shell = stub.shell(tmp_path)
     with imitations.served(OLLAMA) as port:

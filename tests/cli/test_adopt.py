@@ -112,6 +112,20 @@ async def test_it_is_shown_asked_for_written_and_ended_and_the_gateway_starts_it
     assert snapshot(tmp_path / "config") == before
 
 
+@pytest.mark.parametrize(
+    ("addresses", "expected"),
+    [
+        (["127.0.0.1"], False),
+        (["127.0.0.1", "::1"], False),
+        (["0.0.0.0"], True),
+        (["::"], True),
+        (["127.0.0.1", "192.168.1.2"], True),
+    ],
+)
+def test_an_address_that_other_machines_reach_is_told(addresses: list[str], expected: bool) -> None:
+    assert hand_started.is_open(addresses) is expected
+
+
 async def test_open_connections_are_counted(tmp_path: Path) -> None:
     async with (
         started(tmp_path, *llama(tmp_path)) as (_, port),
@@ -120,7 +134,7 @@ async def test_open_connections_are_counted(tmp_path: Path) -> None:
         await stream.send(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n")
         await stream.receive()
         ran = await stub.shell(tmp_path).lmg("adopt", str(port), "--dry-run", "--json")
-    assert ran.json["connections"] == 1
+    assert (ran.json["connections"], ran.json["open"]) == (1, False)
 
 
 @pytest.mark.parametrize(("answer", "goes"), [("n\n", False), ("y\n", True)])
