@@ -88,6 +88,21 @@ def undo(rendered: Rendered, book: Book) -> list[Undone]:
     return said
 
 
+def leftovers(rendered: Rendered, places: Places) -> list[str]:
+    """What a person would take out by hand where nothing is remembered, and yet something of ours is there."""
+    found = []
+    for step in rendered.steps:
+        if isinstance(step, FileStep) and (path := places.path(step.path)).exists():
+            found.append(f"delete {paths.shown(path)}")
+        elif isinstance(step, MergeStep):
+            path = places.path(step.path)
+            keys = merging.held(whole_files.text(path) or "", step.format, step.keys)
+            if keys:
+                named = " and ".join(".".join(key) for key in keys)
+                found.append(f"take {named} out of {paths.shown(path)}")
+    return found
+
+
 def reports(rendered: Rendered) -> list[Report]:
     """What the recipe's own checks say."""
     return [_asked(check) for check in rendered.checks if isinstance(check, CommandCheck)]

@@ -47,6 +47,15 @@ def without(text: str, format_: Format, keys: Keys, before: str) -> str:
     return mark + _checked(changed, format_, expected)
 
 
+def held(text: str, format_: Format, keys: Keys) -> list[Path]:
+    """Those of `keys` that are there; none where the text cannot be read."""
+    try:
+        data = _data(_marked(text)[1], format_)
+    except CannotMerge:
+        return []
+    return [path for path in keys if _has(data, path)]
+
+
 def _edited(text: str, format_: Format, path: Path, value: object) -> str:
     """`text` with this value there; None takes it out."""
     try:

@@ -1,8 +1,10 @@
 """`lmg disconnect CLIENT`: undo what `lmg connect` did, and nothing else."""
 
 import argparse
+from pathlib import Path
 
 from local_model_gateway import client, connections, errors
+from local_model_gateway.client_places import Places
 from local_model_gateway.commands import recipe_list
 from local_model_gateway.connection_book import Book
 from local_model_gateway.terminal import Terminal
@@ -22,6 +24,9 @@ def run(given: argparse.Namespace, terminal: Terminal) -> int:
     by_hand = [step.undo for step in rendered.steps if isinstance(step, ManualStep)]
     book = Book(client.state_dir(given))
     known = bool(book.read(given.client))
+    if not known:
+        places = Places(Path.home(), recipe.front.moved)
+        by_hand = [*connections.leftovers(rendered, places), *by_hand]
     outcomes = connections.undo(rendered, book)
     left = [one.problem for one in outcomes if one.problem]
     notes = [one.note for one in outcomes if one.note]

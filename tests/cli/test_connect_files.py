@@ -186,6 +186,18 @@ async def test_the_copy_that_undoing_needs_is_never_dropped(tmp_path: Path) -> N
     assert file.read_text() == '{"first": true}'
 
 
+async def test_an_entry_that_nobody_remembers_making_is_pointed_out(tmp_path: Path) -> None:
+    shell, file = shell_with(tmp_path), tmp_path / ".cursor" / "mcp.json"
+    async with stub.served() as gateway:
+        await shell.here("connect", "cursor", "--yes", "--url", gateway.url)
+    (tmp_path / "state").rename(tmp_path / "bin" / "state")
+    said = await shell.here("disconnect", "cursor")
+    assert said.code == 0
+    assert "was not set up by us; nothing was changed" in said.out
+    assert "By hand: take mcpServers.lmg out of" in said.out
+    assert "lmg" in file.read_text()
+
+
 # Ends the process where the test wants it: before or after the one step that replaces a file.
 KILLED = """
 import os, pathlib, signal, sys
