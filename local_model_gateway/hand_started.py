@@ -214,10 +214,11 @@ def held_by(groups: str) -> str | None:
         )
     for unit in _UNIT.findall(groups):
         if not _SESSION.match(unit):
-            user = "--user " if "/user.slice/" in groups else ""
+            own = "/user.slice/" in groups
+            user, named = ("--user ", unit) if own else ("", f"/{unit}")
             return (
                 f"is run by {unit}, which would start it again: `systemctl {user}disable --now {unit}`, "
-                "then `lmg add`; or let the unit be, with the recipe `service` (lmg recipes show service)"
+                f"then `lmg add`; or let the unit be: `lmg add service --unit {named} --at URL --model NAME`"
             )
     return None
 

@@ -25,6 +25,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--name", metavar="NAME", help="what clients ask for")
     parser.add_argument("--at", metavar="URL", help="where a server listens")
+    parser.add_argument(
+        "--unit", metavar="UNIT", help="the systemd unit or launchd label behind it"
+    )
     parser.add_argument("--executable", metavar="FILE", help="the engine's program")
     parser.add_argument("--key-env", metavar="VARIABLE", help="holds the key that a server wants")
     parser.add_argument("--dry-run", action="store_true", help="only show what would be written")
@@ -148,6 +151,8 @@ def _about(given: argparse.Namespace) -> Mapping[str, object]:
                 "the gateway is started, and here"
             )
         about["api_key"] = f"${{env:{given.key_env}}}"
+    if given.unit:
+        about["unit"] = given.unit
     if given.executable:
         about["executable"] = _absolute(given.executable)
     return about

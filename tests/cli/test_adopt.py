@@ -292,6 +292,7 @@ async def test_where_sockets_are_hidden_an_engine_of_ones_own_is_found_still(
             "llama.service",
         ),
         ("0::/system.slice/vllm.service\n", "systemctl disable --now vllm.service"),
+        ("0::/system.slice/vllm.service\n", "add service --unit /vllm.service"),
         ("0::/system.slice/docker-0123456789abcdef.scope\n", "container"),
         (
             "0::/user.slice/user-1000.slice/user@1000.service/app.slice/libpod-12.scope\n",

@@ -24,7 +24,7 @@ runtimes:
 ABOUT = {
     "openai": ("--at", "https://api.example.com", "--key-env", "SOME_KEY"),
     "gateway": ("--at", "http://gpu-box.lan:8787", "--key-env", "SOME_KEY"),
-    "service": ("--at", "http://127.0.0.1:8099"),
+    "service": ("--at", "http://127.0.0.1:8099", "--unit", "my-model.service"),
     "tabbyapi": ("--key-env", "SOME_KEY"),
     "sglang": ("--executable", "/opt/venv/bin/python"),
 }
@@ -33,8 +33,6 @@ ADDED = {
     **{id_: ("--model", "/m/some.gguf", *ABOUT.get(id_, ())) for id_ in loader.every(Kind.ENGINE)},
     **dict.fromkeys(loader.every(Kind.MODEL), ("--model", "/m/some.gguf")),
 }
-BY_HAND = {"service": "unit"}
-"""Engines of which a person has to say more than a command can take, and what."""
 
 
 def snapshot(folder: Path) -> dict[str, tuple[bytes, int]]:
@@ -53,7 +51,7 @@ def home_with_my_config(tmp_path: Path) -> stub.Shell:
     return stub.shell(tmp_path)
 
 
-@pytest.mark.parametrize("id_", [id_ for id_ in ADDED if id_ not in BY_HAND])
+@pytest.mark.parametrize("id_", ADDED)
 async def test_every_recipe_is_added_once_and_undone_byte_for_byte(
     tmp_path: Path, id_: str
 ) -> None:
@@ -76,13 +74,12 @@ async def test_every_recipe_is_added_once_and_undone_byte_for_byte(
     assert snapshot(tmp_path) == before
 
 
-@pytest.mark.parametrize("id_", BY_HAND)
-async def test_what_no_command_can_say_is_named(tmp_path: Path, id_: str) -> None:
+async def test_a_service_without_its_unit_is_refused_in_words(tmp_path: Path) -> None:
     shell = home_with_my_config(tmp_path)
     before = snapshot(tmp_path)
-    ran = await shell.here("add", id_, *ADDED[id_])
+    ran = await shell.here("add", "service", "--model", "m", "--at", "http://127.0.0.1:8099")
     assert ran.code == 4
-    assert f"`{BY_HAND[id_]}`" in ran.err
+    assert "`unit`" in ran.err
     assert snapshot(tmp_path) == before
 
 
