@@ -15,6 +15,9 @@ from tests.doctor import cases
 from tests.support import gateway as support
 
 QUIET_LOOKS = 5
+STATE = "state/local-model-gateway"
+LAST = ("mcp-state.key", "broker/snapshot/tools.json")
+"""What a gateway of this home writes last of all."""
 WAYS: Mapping[str, tuple[str, ...]] = {
     "plain": (),
     "json": ("--json",),
@@ -49,9 +52,12 @@ async def picture(home: cases.Home) -> tuple[Any, Any]:
 
 
 async def at_rest(home: cases.Home) -> tuple[Any, Any]:
-    """A gateway that has just started lists its tool servers, and writes down what came of it."""
+    """A gateway that has just started makes a key and lists its tool servers; after that it only waits."""
     seen, same = await picture(home), 0
     with anyio.fail_after(stub.LIMIT_S):
+        while seen[1] and not {f"{STATE}/{name}" for name in LAST} <= set(seen[0]):
+            await anyio.sleep(0.1)
+            seen = await picture(home)
         while same < QUIET_LOOKS:
             await anyio.sleep(0.2)
             now = await picture(home)

@@ -1,6 +1,7 @@
 """Fixes that need a gateway: each is run verbatim in a shell against a real one, and the finding is gone."""
 
 import contextlib
+import dataclasses
 import os
 import shlex
 import signal
@@ -17,6 +18,7 @@ from anyio import to_thread
 
 from local_model_gateway import announcement
 from local_model_gateway.detection import processes
+from local_model_gateway.doctor import bypass, finding
 from tests.cli import programs, pseudo_terminal, stub
 from tests.doctor import cases
 from tests.support import gateway as support
@@ -261,6 +263,22 @@ async def test_where_one_file_is_the_whole_configuration_adopting_is_only_shown(
     (bypass,) = (check for check in checks if f"pid {engine.pid} " in check["what"])
     assert bypass["fix"].startswith(f"lmg adopt {engine.pid} --dry-run --config ")
     assert not bypass["fix_mends"]
+
+
+async def test_an_engine_that_answers_beside_the_queue_can_be_adopted_too(tmp_path: Path) -> None:
+    async with stray(tmp_path) as engine:
+        found = await to_thread.run_sync(answering, tmp_path, engine.pid)
+    (direct,) = found
+    assert direct.id == "ENGINE-DIRECT"
+    assert direct.fix is not None
+    assert direct.fix.command == f"lmg adopt {engine.pid}"
+    assert direct.needs_consent
+
+
+def answering(tmp_path: Path, pid: int) -> list[finding.Finding]:
+    ports = processes.Table().ports(pid)
+    subject = dataclasses.replace(cases.case(tmp_path, ports=ports), settings=None)
+    return list(bypass.listening(subject))
 
 
 def listening_child(pid: int) -> psutil.Process:
