@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,6 +70,8 @@ class Gateway:
     """Why the newest configuration was not taken; the one before goes on."""
     for_restart: tuple[str, ...] = ()
     """Sections that have changed and count from the next start on."""
+    memory: Mapping[str, int] | None = None
+    """What the machine has in all, and what of it no model gets; None where the configuration says a size."""
 
     @property
     def url(self) -> str:
@@ -118,6 +120,7 @@ class Gateway:
                 "started_at": self.started_at,
                 "uptime_s": round(time.time() - self.started_at, 1),
             },
+            "memory": self.memory,
             "broker": self.tools(),
             "config": {
                 "files": [path.name for path in self.config.files],
@@ -128,12 +131,12 @@ class Gateway:
         }
 
 
-async def pool_bytes(settings: config.Pool, machine: memory.Machine) -> int | None:
-    """What all runtimes together may hold; None if the machine does not tell."""
+async def pool_of(settings: config.Pool, machine: memory.Machine) -> tuple[int | None, int | None]:
+    """What the machine was measured to have, and what all runtimes together may hold; None where it does not tell."""
     if settings.memory != "auto":
-        return settings.memory
+        return None, settings.memory
     total = (await machine.reading()).total_bytes
-    return None if total is None else max(total - settings.reserve, total // 4)
+    return total, None if total is None else max(total - settings.reserve, total // 4)
 
 
 def limits(
@@ -200,7 +203,8 @@ async def opened(
         first_byte_s=settings.queue.first_byte_timeout, between_s=settings.queue.stall_timeout
     )
     members = await to_thread.run_sync(build, settings)  # it reads the heads of model files
-    knobs = limits(settings, await pool_bytes(settings.pool, machine))
+    machine_bytes, pool_bytes = await pool_of(settings.pool, machine)
+    knobs = limits(settings, pool_bytes)
     async with (
         store.Store.open(state_dir, knobs) as store_,
         upstream.Upstream(patience) as engines_,
@@ -215,6 +219,9 @@ async def opened(
         mcp_door.McpDoor(settings, coordinator, state_dir) as mcp,
     ):
         gateway = Gateway(settings, state_dir, port, coordinator, tools=mcp.tools, build=build)
+        if machine_bytes is not None and pool_bytes is not None:
+            reserve_bytes = machine_bytes - pool_bytes
+            gateway.memory = {"total_bytes": machine_bytes, "reserve_bytes": reserve_bytes}
         mcp.url = gateway.url
         yield (
             gateway,
