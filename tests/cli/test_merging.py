@@ -237,6 +237,9 @@ def test_whatever_the_file_it_is_merged_exactly_or_left_alone(
         return
     after = yaml.safe_load(merged)
     assert after["extensions"]["lmg"]["enabled"] is True
+    back = yaml.safe_load(merging.without(merged, "yaml", YAML_KEYS, text)) or {}
+    emptied = {"extensions": back.get("extensions") or None}
+    assert back | emptied == data | {"extensions": data.get("extensions") or None}
     del after["extensions"]["lmg"]
     before = yaml.safe_load(text) or {}
     if not after["extensions"] and "extensions" not in before:
