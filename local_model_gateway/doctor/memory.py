@@ -2,6 +2,7 @@
 
 import ctypes
 import functools
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def budget(case: Case) -> Iterator[Finding]:
             "Memory",
             f"{name} needs {phrases.size(needs[name])} of {phrases.size(pool)}",
             "It can never be loaded; take a smaller one, or lower pool.reserve.",
-            show(case.command(f"load {name} --estimate")),
+            show(case.command(_estimate(case, name))),
         )
         return
     free = f", {phrases.size(now.free_bytes)} free now" if now.free_bytes is not None else ""
@@ -112,6 +113,11 @@ def _held(case: Case, holder: processes.Holder) -> Finding:
         "Its memory is missing when the gateway loads a model.",
         adopt(case, holder.pid, holder.ports),
     )
+
+
+def _estimate(case: Case, name: str) -> str:
+    """What says more: the gateway where one runs, else what is written down."""
+    return f"load {shlex.quote(name)} --estimate" if case.picture is not None else "config show"
 
 
 def adopt(case: Case, pid: int, ports: Sequence[int]) -> Fix:

@@ -12,6 +12,7 @@ from typing import Any
 
 import anyio
 
+from local_model_gateway import paths, phrases
 from local_model_gateway.detection import at_once, engines, probe
 from local_model_gateway.doctor import memory, programs, served
 from local_model_gateway.doctor.finding import Case, Finding, fail, mend, note, ok, show, skip
@@ -161,20 +162,25 @@ def _file(name: str, settings: RuntimeSettings, recipe: EngineRecipe) -> Iterato
     is_path = recipe.model_is in {"gguf", "folder"} or (settings.model or "").startswith(("/", "~"))
     if settings.model is None or not is_path:
         return
-    for file in _parts(Path(settings.model).expanduser()):
-        if not file.exists():
-            yield fail(
-                "MODEL-MISSING",
-                SUBJECT,
-                f"{name}: {file} is not there",
-                "It was moved, or its disk is not mounted.",
-                show(f"ls -l {shlex.quote(str(_nearest(file)))}"),
-            )
-        elif file.suffix == ".gguf" and file.is_file() and not _is_gguf(file):
+    parts = _parts(Path(settings.model).expanduser())
+    gone = [file for file in parts if not file.exists()]
+    if gone:
+        more = f" and {phrases.count(len(gone) - 1, 'other part')}" if len(gone) > 1 else ""
+        are = "are" if more else "is"
+        yield fail(
+            "MODEL-MISSING",
+            SUBJECT,
+            f"{name}: {paths.shown(gone[0])}{more} {are} not there",
+            "It was moved, or its disk is not mounted.",
+            show(f"ls -l {shlex.quote(str(_nearest(gone[0])))}"),
+        )
+        return
+    for file in parts:
+        if file.suffix == ".gguf" and file.is_file() and not _is_gguf(file):
             yield fail(
                 "MODEL-NOT-GGUF",
                 SUBJECT,
-                f"{name}: {file} does not begin as a GGUF file",
+                f"{name}: {paths.shown(file)} does not begin as a GGUF file",
                 "A download that broke off, or a pointer to a file that was never fetched.",
                 show(f"ls -l {shlex.quote(str(file))}"),
             )

@@ -155,12 +155,12 @@ def test_what_the_fixes_are_about_is_what_the_doctor_was_asked_about(tmp_path: P
 
 
 def test_a_model_in_parts_is_missed_when_one_part_is(tmp_path: Path) -> None:
-    for number in (1, 3):
-        (tmp_path / f"m-0000{number}-of-00003.gguf").write_bytes(b"GGUF")
-    model = tmp_path / "m-00001-of-00003.gguf"
+    for number in (1, 4):
+        (tmp_path / f"m-0000{number}-of-00004.gguf").write_bytes(b"GGUF")
+    model = tmp_path / "m-00001-of-00004.gguf"
     subject = cases.case(tmp_path, f"{RUNTIME}engine: embedded\n    model: {model}\n")
     finding = cases.only(models.runtimes, subject, "MODEL-MISSING")
-    assert "m-00002-of-00003.gguf" in finding.what
+    assert "m-00002-of-00004.gguf and 1 other part are not there" in finding.what
 
 
 def test_a_download_that_broke_off_is_no_model(tmp_path: Path) -> None:
