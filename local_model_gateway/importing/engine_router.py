@@ -6,7 +6,7 @@ from typing import Any
 
 from local_model_gateway.importing import command_lines
 from local_model_gateway.importing.carried import Carried, NotCarried, Section
-from local_model_gateway.importing.source import Data, Source
+from local_model_gateway.importing.source import Data, Source, each
 
 _BY_PATH = (
     ("/api/v1/models/load", "lmstudio"),
@@ -162,7 +162,7 @@ def _runtime(
     section, notes = _served(source, name, engine)
     if isinstance(model.get("memory_gb"), int | float) and model["memory_gb"] > 0:
         section["memory"] = f"{model['memory_gb']:g}GiB"
-    wanted = [one for one in model.get("capabilities") or () if one in _CAPABILITIES]
+    wanted = [one for one in each(model.get("capabilities")) if one in _CAPABILITIES]
     if wanted:
         section.setdefault("capabilities", wanted)
     context = model.get("context_length")

@@ -6,7 +6,7 @@ from typing import Any
 
 from local_model_gateway.importing import command_lines
 from local_model_gateway.importing.carried import Carried, NotCarried, Section
-from local_model_gateway.importing.source import Data, Source
+from local_model_gateway.importing.source import Data, Source, each
 
 _MACRO = re.compile(r"\$\{([A-Za-z0-9_-]+)\}")
 _ENV = re.compile(r"\$\{env\.([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -110,7 +110,7 @@ def _left(name: str, model: Data, section: Section) -> Iterator[tuple[str, str]]
 def _left_capabilities(value: Data) -> Iterator[tuple[str, str]]:
     if value.get("reranker"):
         yield "capabilities.reranker", "/v1/rerank is not served"
-    if "audio" in [*(value.get("in") or ()), *(value.get("out") or ())]:
+    if "audio" in [*each(value.get("in")), *each(value.get("out"))]:
         yield "capabilities.in", "audio is not served"
 
 
@@ -122,9 +122,9 @@ def _runtime(source: Source, name: str, model: Data) -> tuple[Section, list[str]
     words = command_lines.words_of(_filled(command, macros))
     found = command_lines.understood(words, called=name)
     section = command_lines.settled(found.section, source.file.parent)
-    if aliases := [_filled(_alias(one), macros) for one in model.get("aliases") or ()]:
+    if aliases := [_filled(_alias(one), macros) for one in each(model.get("aliases"))]:
         section["aliases"] = aliases
-    pairs = [_filled(pair, macros).partition("=") for pair in model.get("env") or ()]
+    pairs = [_filled(pair, macros).partition("=") for pair in each(model.get("env"))]
     if pairs:
         section["env"] = {**_as_env(section), **{key: value for key, _, value in pairs}}
     if model.get("useModelName"):
@@ -156,7 +156,7 @@ def _capable(section: Section, model: Data) -> None:
     if not isinstance(wanted, dict):
         return
     more = ["tools"] if wanted.get("tools") else []
-    more += ["vision"] if "image" in (wanted.get("in") or ()) else []
+    more += ["vision"] if "image" in each(wanted.get("in")) else []
     if more and "capabilities" not in section:
         section["capabilities"] = ["chat", "completions", *more]
     context = wanted.get("context")
@@ -168,8 +168,8 @@ def _times(data: Data, model: Data) -> Section:
     ttl = model.get("ttl", -1)
     ttl = data.get("globalTTL", 0) if ttl == -1 else ttl
     made: Section = {"idle_unload": f"{ttl}s" if ttl else "never"}
-    if data.get("healthCheckTimeout"):
-        made["load_timeout"] = f"{max(15, int(data['healthCheckTimeout']))}s"
+    if isinstance(wait := data.get("healthCheckTimeout"), int) and wait > 0:
+        made["load_timeout"] = f"{max(15, wait)}s"
     if stop := model.get("unloadTimeout") or data.get("unloadTimeout"):
         made["stop_timeout"] = f"{stop}s"
     return made
@@ -185,7 +185,7 @@ def _persistent(source: Source) -> set[str]:
         str(member)
         for group in groups.values()
         if isinstance(group, dict) and group.get("persistent")
-        for member in group.get("members") or ()
+        for member in each(group.get("members"))
     }
 
 
@@ -208,7 +208,7 @@ def _peer(carried: Carried, source: Source, peer: str, settings: Data) -> None:
     elif key:
         why = "a key is not copied; put it into the environment and say api_key: ${env:NAME}"
         carried.leave(source.line(*at, "apiKey"), f"peers.{peer}.apiKey", why)
-    for name in settings.get("models") or ():
+    for name in each(settings.get("models")):
         carried.runtimes[str(name)] = {"engine": "openai", "model": str(name), **about}
         carried.lines[str(name)] = source.line(*at, "models") or 1
 

@@ -48,6 +48,13 @@ class Source:
         return found if isinstance(found, dict) else {}
 
 
+def each(value: object) -> list[Any]:  # Any: YAML data
+    """The items of a list; a single word is a list of one, and anything else of none."""
+    if isinstance(value, list):
+        return value
+    return [value] if isinstance(value, str) and value else []
+
+
 def read_yaml(text: str, file: Path) -> Source:
     """Merge keys and anchors are resolved; nothing but plain data is ever made."""
     loader = yaml.SafeLoader(text)

@@ -2,13 +2,21 @@
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from anyio import to_thread
 
 from local_model_gateway import config, config_reader
-from local_model_gateway.importing import carried, command_lines
+from local_model_gateway.importing import (
+    carried,
+    command_lines,
+    engine_router,
+    llama_swap,
+    source,
+)
 from tests.cli import stub
 
 SWAP = """
@@ -358,6 +366,34 @@ async def test_anything_else_is_refused_in_one_line(tmp_path: Path, text: str) -
     ran = await stub.shell(tmp_path).here("import", str(file))
     assert ran.code == 1
     assert len(ran.err.strip().splitlines()) == 1
+
+
+def places(data: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The way to everything below."""
+    pairs = data.items() if isinstance(data, dict) else enumerate(data) if at else ()
+    for key, value in pairs:
+        yield (*at, key)
+        if isinstance(value, dict | list):
+            yield from places(value, (*at, key))
+
+
+@pytest.mark.parametrize("junk", [5, -1, True, "x", "<x>", [1], [[]], {"a": 1}, None])
+@pytest.mark.parametrize("text", [SWAP, ROUTER])
+def test_whatever_stands_anywhere_in_a_file_is_taken_or_named_and_nothing_breaks(
+    text: str, junk: object
+) -> None:
+    file = Path("/x/a.yaml")
+    for place in places(source.read_yaml(text, file).data):
+        changed = source.read_yaml(text, file)
+        below: Any = changed.data
+        for key in place[:-1]:
+            below = below[key]
+        below[place[-1]] = junk
+        for kind in (llama_swap, engine_router):
+            if kind.recognises(changed.data):
+                found = kind.read(changed)
+                assert all(one.why for one in found.left)
+                assert all(section["engine"] for section in found.runtimes.values())
 
 
 @pytest.mark.parametrize(
