@@ -96,10 +96,14 @@ class Forward:
 
 def note(scope: Scope, told: errors.ErrorAnswer) -> errors.ErrorAnswer:
     """Say in the request's log line how it ended."""
-    line = (scope.get("state") or {}).get("log")
-    if line is not None:
+    if (line := log_line(scope)) is not None:
         line.outcome(told.code)
     return told
+
+
+def log_line(scope: Scope) -> Any:  # Any: whoever serves us keeps it; nobody does in some tests
+    """The request's line in the log."""
+    return (scope.get("state") or {}).get("log")
 
 
 @dataclass(slots=True)
@@ -222,19 +226,12 @@ class Exchange:
 
     async def _wait(self, held: lease.Lease) -> None:
         self.held, self.granted = held, False
+        self._log(model=self.asked.model, work=held.id)
         await held.granted()
         self.granted = True
         if held.spec is not self.spec:
             self._fit(held.spec)
-        line = (self.scope.get("state") or {}).get("log")
-        if line is not None:
-            line.set(
-                model=self.asked.model,
-                runtime=held.spec.name,
-                work=held.id,
-                queue_ms=held.queue_ms,
-                load_ms=held.load_ms,
-            )
+        self._log(runtime=held.spec.name, queue_ms=held.queue_ms, load_ms=held.load_ms)
 
     def _fit(self, spec: base.RuntimeSpec) -> None:
         """The configuration was changed while this waited: the engine may know the model by another name."""
@@ -255,10 +252,12 @@ class Exchange:
         held.finish(
             first_token_ms=first_token_ms, prompt_tokens=told.prompt_tokens, output_tokens=output
         )
-        line = (self.scope.get("state") or {}).get("log")
-        if line is not None:
-            line.set(ttft_ms=first_token_ms, tokens=output)
-            line.set(tokens_per_s=told.tokens_per_s(output, took_ms - (first_token_ms or 0)))
+        rate = told.tokens_per_s(output, took_ms - (first_token_ms or 0))
+        self._log(ttft_ms=first_token_ms, tokens=output, tokens_per_s=rate)
+
+    def _log(self, **fields: str | float | None) -> None:
+        if (line := log_line(self.scope)) is not None:
+            line.set(**fields)
 
     async def _stop(self) -> None:
         """A stop phrase: this client's other work ends, and we answer ourselves."""
@@ -327,6 +326,8 @@ class Exchange:
             await self._until_left(receive, self._space)
         else:
             await answers.left(receive)
+        if not self.ended and (line := log_line(self.scope)) is not None:
+            line.outcome("client_gone")
         everything.cancel()
 
     def _wants_spaces(self) -> bool:

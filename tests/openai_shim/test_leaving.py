@@ -1,6 +1,7 @@
 """A client that leaves frees its place and stops the engine, in every phase and however it leaves."""
 
 import json
+import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,10 @@ async def test_leaving_a_running_request_stops_the_engine(
 
 @pytest.mark.requirement("client-gone-frees-at-once")
 @pytest.mark.parametrize("streamed", [True, False])
-async def test_leaving_the_queue_frees_the_place(gateway: harness.Gateway, streamed: bool) -> None:
+async def test_leaving_the_queue_frees_the_place(
+    gateway: harness.Gateway, streamed: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     hog, waiting = await connect(gateway), await connect(gateway)
     await hog.send(raw(gateway, harness.chat(f"{WHOLE} hog {streamed}", "narrow", stream=True)))
     await begun(gateway, f"{WHOLE} hog {streamed}")
@@ -105,6 +109,9 @@ async def test_leaving_the_queue_frees_the_place(gateway: harness.Gateway, strea
     await hog.aclose()
     await gateway.until_idle()
     assert not [e for e in gateway.engine_events("begin") if e.data["prompt"] == "never"]
+    lines = [vars(record).get("fields", {}) for record in caplog.records]
+    left = [line for line in lines if line.get("model") == "narrow"]
+    assert [line["outcome"] for line in left] == ["client_gone", "client_gone"]
 
 
 @pytest.mark.requirement("client-gone-frees-at-once")
