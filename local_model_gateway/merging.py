@@ -44,7 +44,9 @@ def without(text: str, format_: Format, keys: Keys, before: str) -> str:
         else:
             _set(expected, path, value)
         changed = _edited(changed, format_, path, value)
-    return mark + _checked(changed, format_, expected)
+    whole = mark + _checked(changed, format_, expected)
+    # A last line without an end got one when ours came behind it.
+    return before if whole.rstrip("\r\n") == before.rstrip("\r\n") else whole
 
 
 def held(text: str, format_: Format, keys: Keys) -> list[Path]:

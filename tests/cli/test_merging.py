@@ -97,7 +97,9 @@ def test_yaml_gets_only_the_named_keys_and_keeps_every_other_line(text: str) -> 
     assert merging.merge(merged, "yaml", YAML_KEYS, YAML_BLOCK) == merged
 
 
-@pytest.mark.parametrize("text", ["# first\nextensions:\n  x: 1\n", "a: 1  # why\n", "# only\n"])
+@pytest.mark.parametrize(
+    "text", ["# first\nextensions:\n  x: 1\n", "a: 1  # why\n", "# only\n", "a: 1  # no end"]
+)
 def test_yaml_keys_come_out_again_line_by_line(text: str) -> None:
     merged = merging.merge(text, "yaml", YAML_KEYS, YAML_BLOCK)
     assert merging.without(merged, "yaml", YAML_KEYS, text) == text
