@@ -4,6 +4,7 @@ import os
 import re
 import socket
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,8 @@ import anyio
 import pytest
 from anyio import to_thread
 
+from catalog.model import Hints, ServerSnapshot, Tool
+from catalog.store import SnapshotStore
 from local_model_gateway import announcement, errors
 from local_model_gateway.commands import doctor
 from local_model_gateway.detection import processes
@@ -43,6 +46,7 @@ PICTURE: Mapping[str, Any] = {
 }
 OURS = announcement.Announcement("http://127.0.0.1:1", 1, 0.0, "0.1.0")
 RUNTIME = "runtimes:\n  a:\n    "
+TOOL = Tool("a", "get", "", "", "{}", None, Hints(), "", 0.0)
 NOBODY = "http://127.0.0.1:9"
 PROVOKED: list[tuple[str, Check, str, dict[str, Any]]] = [
     ("CONFIG-INVALID", setup.configuration, "prot: 1\n", {}),
@@ -382,6 +386,37 @@ async def test_what_ollama_was_started_with_is_read_from_its_process(
 
 def _listening(tmp_path: Path, port: int) -> list[Finding]:
     return list(bypass.listening(cases.case(tmp_path, ports=(port,))))
+
+
+def test_a_port_of_its_own_has_to_be_free_while_an_engine_is_off(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as squatter:
+        port = squatter.getsockname()[1]
+        text = f"{RUNTIME}engine: vllm\n    model: org/x\n    cmd: ['true']\n    port: {port}\n"
+        off = cases.case(tmp_path, text)
+        finding = cases.only(models.runtimes, off, "RUNTIME-PORT-TAKEN")
+        assert f"pid {os.getpid()}" in finding.what
+        row = {**stub.RUNTIME, "name": "a", "state": "ready"}
+        on = replace(off, picture={"runtimes": [row]})
+        assert [one.id for one in models.runtimes(on)] == ["MODELS"]
+
+
+@pytest.mark.parametrize(
+    ("known", "found"),
+    [
+        ({"listed_at": -60.0}, ["TOOLS"]),
+        ({"listed_at": -40 * 86400.0}, ["MCP-STALE"]),
+        ({"listed_at": -60.0, "ttl_s": 30.0}, ["MCP-STALE"]),
+        ({"listed_at": -60.0, "stale": True, "error": "it ended"}, ["MCP-STALE"]),
+        ({"listed_at": -60.0, "pending": {"get": TOOL}}, ["MCP-CHANGED"]),
+    ],
+)
+def test_a_snapshot_is_judged_by_its_age_its_promise_and_what_waits_for_approval(
+    tmp_path: Path, known: dict[str, Any], found: list[str]
+) -> None:
+    snapshot = ServerSnapshot("a", **{**known, "listed_at": time.time() + known["listed_at"]})
+    SnapshotStore(tmp_path / "state" / "broker" / "snapshot").save(snapshot)
+    subject = cases.case(tmp_path, f"mcp_servers:\n  a: {{url: '{NOBODY}/mcp'}}\n")
+    assert [one.id for one in tools.servers(subject)] == found
 
 
 def test_a_refused_key_is_said(tmp_path: Path) -> None:
