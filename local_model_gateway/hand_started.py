@@ -57,14 +57,19 @@ def find(given: str) -> Stray | engines.Engine:
             f"{given!r} is neither a pid nor a port; `lmg ps` and `lmg doctor` list both"
         )
     table = processes.Table()
+    hidden = _hidden(int(number), table, port_only=given.startswith(":"))
+    if hidden is not None:
+        return hidden
     pid, ports = _meant(int(number), table, port_only=given.startswith(":"))
+    if _started_by_a_gateway(pid):
+        raise errors.RefusedByGateway(f"pid {pid} was started by a gateway and is managed already")
     answering = [(port, engines.identify(port)) for port in ports]
     port, engine = next(
         ((port, engine) for port, engine in answering if engine is not None), (ports[0], None)
     )
     if engine is not None and engine.engine == engines.OURS:
         raise errors.RefusedByGateway(f"port {port} is a gateway; its engines are managed already")
-    if engine is not None and (engine.recipe or engine.engine == "tabbyapi"):
+    if engine is not None and _manages_itself(engine):
         return engine
     if engine is None and probe.get(port, "/v1/models").status not in (401, 403):
         raise errors.RefusedByGateway(
@@ -102,6 +107,28 @@ def taken_again(port: int, watch_s: float = 1.5) -> int | None:
             return row.pid
         time.sleep(POLL_S)
     return None
+
+
+def _manages_itself(engine: engines.Engine) -> bool:
+    """Whether it loads and drops models while it runs, and so goes on running."""
+    return engine.recipe is not None or engine.engine == "tabbyapi"
+
+
+def _hidden(number: int, table: processes.Table, *, port_only: bool) -> engines.Engine | None:
+    """A server of another user, such as the system's Ollama: nothing of its process has to be seen."""
+    may_be_a_pid = not port_only and number in table.rows()
+    if may_be_a_pid or not 0 < number < MOST_PORTS or number in _listeners(table):
+        return None
+    engine = engines.identify(number)
+    return engine if engine is not None and _manages_itself(engine) else None
+
+
+def _started_by_a_gateway(pid: int) -> bool:
+    """By the mark that its engines and all that they fork inherit."""
+    try:
+        return process_tree.MARK in psutil.Process(pid).environ()
+    except psutil.Error:
+        return False
 
 
 def _meant(number: int, table: processes.Table, *, port_only: bool) -> tuple[int, list[int]]:
@@ -188,8 +215,6 @@ def _stray(pid: int, port: int, engine: engines.Engine | None, table: processes.
         raise errors.NoSuchThing(f"pid {pid} has just ended") from None
     except psutil.AccessDenied:
         raise errors.RefusedByGateway(f"pid {pid} is not to be looked at by this user") from None
-    if process_tree.MARK in env:
-        raise errors.RefusedByGateway(f"pid {pid} was started by a gateway and is managed already")
     _not_somebody_elses(found)
     return found
 

@@ -219,9 +219,18 @@ async def test_one_that_does_not_end_is_said_and_only_killed_by_force(tmp_path: 
             assert await process.wait() == -signal.SIGKILL
 
 
+AGAIN = """\
+import socket, subprocess, sys, time
+subprocess.run(sys.argv[2:])
+again = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+time.sleep(600)
+"""
+"""What a supervisor does: when its child ends, somebody listens there again at once."""
+
+
 async def test_one_that_something_starts_again_is_said(tmp_path: Path) -> None:
-    loop = "import subprocess, sys\nwhile True: subprocess.run(sys.argv[1:])"
-    async with started(tmp_path, sys.executable, "-c", loop, *llama(tmp_path)) as (_, port):
+    words = (sys.executable, "-c", AGAIN, "PORT", *llama(tmp_path))
+    async with started(tmp_path, *words) as (_, port):
         ran = await stub.shell(tmp_path).lmg("adopt", str(port), "--yes")
     assert ran.code == 1
     assert "something starts it anew" in ran.err
@@ -282,6 +291,24 @@ async def test_where_sockets_are_hidden_an_engine_of_ones_own_is_found_still(
         for which in (str(process.pid), f":{port}"):
             ran = await stub.shell(tmp_path).here("adopt", which, "--dry-run", "--json")
             assert (ran.json["pid"], ran.json["port"]) == (process.pid, port)
+
+
+async def test_a_server_of_another_user_that_manages_its_models_needs_not_be_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "Table", Closed)
+    with imitations.served(OLLAMA) as port:
+        ran = await stub.shell(tmp_path).here("adopt", f":{port}", "--dry-run", "--json")
+    assert ran.json["models"] == ["gemma4-12b", "qwen3-32b"]
+
+
+async def test_what_carries_a_gateways_mark_is_its_own_even_when_the_gateway_is_gone(
+    tmp_path: Path,
+) -> None:
+    async with started(tmp_path, *llama(tmp_path), LMG_RUNTIME_NONCE="x") as (process, port):
+        ran = await stub.shell(tmp_path).lmg("adopt", str(port), "--yes")
+        assert (ran.code, process.returncode) == (6, None)
+    assert "managed already" in ran.err
 
 
 @pytest.mark.parametrize(
