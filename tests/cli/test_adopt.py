@@ -302,6 +302,16 @@ async def test_a_server_of_another_user_that_manages_its_models_needs_not_be_see
     assert ran.json["models"] == ["gemma4-12b", "qwen3-32b"]
 
 
+async def test_another_users_engine_is_theirs_to_hand_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with started(tmp_path, *llama(tmp_path)) as (process, port):
+        monkeypatch.setattr(os, "getuid", lambda: 4242)
+        ran = await stub.shell(tmp_path).here("adopt", str(port), "--yes")
+        assert (ran.code, process.returncode) == (6, None)
+    assert "only who started it can hand it over" in ran.err
+
+
 async def test_what_carries_a_gateways_mark_is_its_own_even_when_the_gateway_is_gone(
     tmp_path: Path,
 ) -> None:
