@@ -92,7 +92,7 @@ def _like(target: Path, made: Path) -> None:
     if not target.exists():
         return  # only for its owner: there may be keys in it one day
     old = target.stat()
-    with contextlib.suppress(OSError):  # only root may give a file away
+    with contextlib.suppress(OSError, AttributeError):  # only root may; Windows has no such thing
         os.chown(made, old.st_uid, old.st_gid)
     made.chmod(stat.S_IMODE(old.st_mode))
 
