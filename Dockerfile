@@ -25,7 +25,7 @@ COPY --from=build /opt/lmg /opt/lmg
 ENV PATH=/opt/lmg/bin:$PATH LMG_CONFIG=/etc/lmg/config.yaml LMG_STATE_DIR=/var/lib/lmg XDG_CACHE_HOME=/var/lib/lmg/cache PYTHONUNBUFFERED=1
 USER 1000:1000
 WORKDIR /var/lib/lmg
-VOLUME ["/etc/lmg", "/var/lib/lmg"]
+VOLUME ["/var/lib/lmg"]
 EXPOSE 8787
 HEALTHCHECK --interval=15s --timeout=5s --start-period=20s CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8787/health', timeout=4)"]
 ENTRYPOINT ["lmg"]
