@@ -18,7 +18,10 @@ from local_model_gateway.detection.survey import Choice, sections
 
 MARK = "# Written by `lmg "
 BUILT_IN = "tiny"
+LEAVING = frozenset({"draining", "stopping", "settling"})
 TAKEN_S = 20.0
+STILL_WRONG_S = 3.0
+"""A gateway says the same of a configuration only once, so there is nothing more to wait for."""
 LOOK_S = 0.1
 
 Section = Mapping[str, Any]  # Any: YAML data
@@ -222,20 +225,29 @@ def taken(
     # What is built in comes back when nothing else is there, maybe by the same name.
     gone = set(removed) - (set() if configured(given) else {BUILT_IN})
     _told_to_look(status)
-    began = time.monotonic()
-    problem = None
-    while time.monotonic() - began < TAKEN_S and problem is None:
-        names = {runtime["name"] for runtime in status["runtimes"]}
-        if names.issuperset(added) and names.isdisjoint(gone):
-            said = "The running gateway has taken it."
+    began, before = time.monotonic(), _problem(status)
+    patience_s = TAKEN_S if before is None else STILL_WRONG_S
+    while time.monotonic() - began < patience_s and _problem(status) in (before, None):
+        states = {runtime["name"]: runtime["state"] for runtime in status["runtimes"]}
+        leaving = [name for name in gone if states.get(name) in LEAVING]
+        if states.keys() >= set(added) and gone & states.keys() <= set(leaving):
+            last = f"; {', '.join(leaving)} ends with its last answer" if leaving else ""
+            said = f"The running gateway has taken it{last}."
             return Taken(running=True, taken=True, said=said)
         time.sleep(LOOK_S)
-        status = gateway.get("/status", timeout_s=5)
-        problem = status.get("config", {}).get("problem")
+        try:
+            status = gateway.get("/status", timeout_s=5)
+        except errors.GatewayError as error:
+            return Taken(running=False, taken=False, said=f"The gateway went away: {error}")
     files = ", ".join(status.get("config", {}).get("files") or ())
-    why = problem or f"it reads {files or 'no file'}; see `lmg logs`"
-    said = f"The running gateway has not taken it: {why}"
-    return Taken(running=True, taken=False, said=said)
+    why = _problem(status) or f"it reads {files or 'no file'}; see `lmg logs`"
+    return Taken(running=True, taken=False, said=f"The running gateway has not taken it: {why}")
+
+
+def _problem(status: Mapping[str, Any]) -> str | None:
+    """Why its newest configuration is not in use."""
+    found = status.get("config", {}).get("problem")
+    return str(found) if found else None
 
 
 def _told_to_look(status: Mapping[str, Any]) -> None:

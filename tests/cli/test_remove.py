@@ -149,6 +149,26 @@ async def test_a_dry_run_says_what_would_go_and_leaves_it(tmp_path: Path) -> Non
     assert snapshot(tmp_path) == before
 
 
+async def test_one_that_still_answers_is_said_to_end_with_that(tmp_path: Path) -> None:
+    shell = stub.shell(tmp_path)
+    await shell.here("add", "llama-server", "--model", "/m/x.gguf", "--name", "big")
+    await shell.here("add", "llama-server", "--model", "/m/y.gguf", "--name", "tiny")
+    rows = [stub.RUNTIME, {**stub.RUNTIME, "name": "big", "state": "draining"}]
+    async with stub.served(status={**stub.STATUS, "runtimes": rows}) as gateway:
+        ran = await shell.lmg("remove", "big", "--url", gateway.url)
+    assert ran.code == 0
+    assert "has taken it; big ends with its last answer" in ran.out
+
+
+async def test_a_gateway_that_does_not_take_it_says_why(tmp_path: Path) -> None:
+    shell = stub.shell(tmp_path)
+    problem = {**stub.STATUS, "config": {"files": ["c.yaml"], "problem": "c.yaml:2: nonsense"}}
+    async with stub.served(status=problem) as gateway:
+        words = ("--model", "/m/x.gguf", "--json", "--url", gateway.url)
+        ran = await shell.lmg("add", "llama-server", *words)
+    assert ran.json["gateway"] == {"running": True, "taken": False}
+
+
 @pytest.mark.parametrize(("name", "says"), [("mina", "mine"), ("zzz", "nothing was added")])
 async def test_an_unknown_name_gets_the_near_ones(tmp_path: Path, name: str, says: str) -> None:
     ran = await home_with_my_config(tmp_path).here("remove", name)
