@@ -89,9 +89,11 @@ def _keep_alive_fix(pid: int | None) -> Fix:
     unit = _unit(pid)
     if unit is None:
         return show("lmg recipes show ollama")
-    line = f"printf '[Service]\\nEnvironment={_KEEP_ALIVE}=0\\n'"
+    folder = f"/etc/systemd/system/{unit}.d"
+    text = f"printf '[Service]\\nEnvironment={_KEEP_ALIVE}=0\\n'"
     return mend(
-        f"{line} | sudo systemctl edit --stdin --drop-in=keep-alive {unit} && sudo systemctl restart {unit}"
+        f"sudo mkdir -p {folder} && {text} | sudo tee {folder}/keep-alive.conf"
+        f" && sudo systemctl daemon-reload && sudo systemctl restart {unit}"
     )
 
 

@@ -75,8 +75,6 @@ CONSENT = frozenset(
         "GPU-BYPASS",
         "MODEL-NOT-PULLED",
         "OLLAMA-KEEPALIVE",
-        "PACKAGE-COLLISION",
-        "PYTHON-OLD",
         "SIBLING-GATEWAY",
         "STATE-BLOCKED",
         "VERSION-DIFFERS",

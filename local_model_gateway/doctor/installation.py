@@ -29,7 +29,7 @@ def program(case: Case) -> Iterator[Finding]:
             SUBJECT,
             f"Python {python}",
             "3.11 or newer is needed.",
-            mend(f"uv tool install --force --python 3.13 {NAME}"),
+            show("command -v python3.14 python3.13 python3.12 python3.11"),
         )
         return
     yield ok("INSTALL", SUBJECT, f"{NAME} {__version__}{_installer()}, Python {python}{_upgrade()}")
@@ -65,7 +65,7 @@ def neighbours(_: Case) -> Iterator[Finding]:
                 SUBJECT,
                 f"the package {other} is installed into the same folder `{package}`",
                 "One of the two programs imports the other's files.",
-                mend(f"uv tool install --force {NAME}"),
+                show(f"{shlex.quote(sys.executable)} -m pip show --files {other}"),
             )
 
 

@@ -384,6 +384,17 @@ async def test_what_ollama_was_started_with_is_read_from_its_process(
     assert (kept in found[0].what) is (id_ == "OLLAMA-KEEPALIVE")
 
 
+def test_an_ollama_that_systemd_starts_gets_a_line_in_its_unit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert not bypass._keep_alive_fix(os.getpid()).mends
+    monkeypatch.setattr(bypass, "_unit", lambda _: "ollama.service")
+    fix = bypass._keep_alive_fix(1)
+    assert fix.mends
+    assert "printf '[Service]\\nEnvironment=OLLAMA_KEEP_ALIVE=0\\n' | sudo tee" in fix.command
+    assert fix.command.endswith("sudo systemctl restart ollama.service")
+
+
 def _listening(tmp_path: Path, port: int) -> list[Finding]:
     return list(bypass.listening(cases.case(tmp_path, ports=(port,))))
 

@@ -39,7 +39,9 @@ def test_a_folder_that_two_programs_share_is_a_problem(
     owners = {"broker": ["local-model-gateway", "broker"], "mcp_server": ["local-model-gateway"]}
     monkeypatch.setattr(importlib.metadata, "packages_distributions", lambda: owners)
     finding = cases.only(installation.neighbours, cases.case(tmp_path), "PACKAGE-COLLISION")
-    assert finding.needs_consent
+    assert finding.fix is not None
+    assert finding.fix.command.endswith(" -m pip show --files broker")
+    assert not finding.fix.mends
 
 
 @pytest.mark.parametrize(
