@@ -60,6 +60,7 @@ class Gateway:
     port: int
     coordinator: loop.Coordinator
     started_at: float = field(default_factory=time.time)
+    began: float = field(default_factory=time.monotonic)
     stop: anyio.Event = field(default_factory=anyio.Event)
     drain_s: float = 0.0
     tools: Callable[[], dict[str, Any] | None] = lambda: None
@@ -118,7 +119,7 @@ class Gateway:
                 "pid": os.getpid(),
                 "url": self.url,
                 "started_at": self.started_at,
-                "uptime_s": round(time.time() - self.started_at, 1),
+                "uptime_s": round(time.monotonic() - self.began, 1),
             },
             "memory": self.memory,
             "broker": self.tools(),

@@ -17,7 +17,7 @@ LAST_LINES = 5
 
 
 def ensure(
-    settings: config.Config, file: Path | None, terminal: Terminal
+    settings: config.Config, file: Path | None, port: int | None, terminal: Terminal
 ) -> tuple[announcement.Announcement, bool]:
     """Where it answers, and whether it was started for that."""
     state_dir = settings.state_path(os.environ)
@@ -25,7 +25,7 @@ def ensure(
         announced = announcement.read(state_dir)
         if announced is not None and _answers(announced, settings):
             return announced, False
-        return _started(file, state_dir, terminal), True
+        return _started(_words(file, port), state_dir, terminal), True
 
 
 @contextlib.contextmanager
@@ -75,12 +75,15 @@ def client_of(announced: announcement.Announcement, settings: config.Config) -> 
     return client.Client(announced.url, keys[0] if keys else None)
 
 
-def _started(file: Path | None, state_dir: Path, terminal: Terminal) -> announcement.Announcement:
+def _words(file: Path | None, port: int | None) -> list[str]:
+    words = [sys.executable, "-m", "local_model_gateway", "start", "--quiet"]
+    words += ["--config", str(file.absolute())] if file is not None else []
+    return words + (["--port", str(port)] if port is not None else [])
+
+
+def _started(words: list[str], state_dir: Path, terminal: Terminal) -> announcement.Announcement:
     """Start it as a session of its own, and wait until it announces itself or ends."""
     log = state_dir / "logs" / "start.log"
-    words = [sys.executable, "-m", "local_model_gateway", "start", "--quiet"]
-    if file is not None:
-        words += ["--config", str(file.absolute())]
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
     pid = os.posix_spawn(
         sys.executable,

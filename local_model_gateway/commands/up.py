@@ -15,7 +15,6 @@ from local_model_gateway import (
     errors,
     exposure,
     paths,
-    reload,
 )
 from local_model_gateway.commands import start
 from local_model_gateway.terminal import Terminal
@@ -26,7 +25,9 @@ if TYPE_CHECKING:
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--yes", action="store_true", help="do not ask anything")
+    parser.add_argument("--port", type=int, metavar="PORT", help="instead of server.port")
     parser.add_argument("--foreground", action="store_true", help="as `lmg start`")
+    parser.set_defaults(quiet=False)
 
 
 def run(given: argparse.Namespace, terminal: Terminal) -> int:
@@ -36,9 +37,8 @@ def run(given: argparse.Namespace, terminal: Terminal) -> int:
     if danger := exposure.danger(settings.server.host, settings.server.keys.values()):
         raise errors.BindRefused(danger)
     if given.foreground:
-        start.serve(settings, terminal, reloader=reload.Reloader(settings, file, os.environ))
-        return 0
-    announced, created = background.ensure(settings, file, terminal)
+        return start.run(given, terminal)
+    announced, created = background.ensure(settings, file, given.port, terminal)
     outcome = Outcome(announced, settings, created, _models(announced, settings), found, written)
     terminal.result("lmg.up/1", outcome.as_json(), outcome.said(terminal))
     return 0

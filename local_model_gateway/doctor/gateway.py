@@ -126,7 +126,7 @@ def _absent(case: Case) -> Finding:
             SUBJECT,
             f"port {port} belongs to {whose}",
             "The gateway cannot start there.",
-            mend(case.command(f"start --port {_free_port(case, port)}")),
+            mend(case.command(f"up --port {_free_port(case, port)}")),
         )
     if case.gateway_error:
         return fail(

@@ -40,7 +40,7 @@ def budget(case: Case) -> Iterator[Finding]:
             "MODEL-TOO-BIG",
             "Memory",
             f"{name} needs {phrases.size(needs[name])} of {phrases.size(pool)}",
-            "It can never be loaded; take a smaller one, or lower pool.reserve.",
+            "It would be loaded alone, and most likely fail; take a smaller one, or lower pool.reserve.",
             show(case.command(_estimate(case, name))),
         )
         return
