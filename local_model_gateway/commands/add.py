@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from local_model_gateway import additions, errors, paths, phrases
+from local_model_gateway import errors, paths, phrases
+from local_model_gateway.adding import additions
 from local_model_gateway.commands import recipe_list
 from local_model_gateway.detection import engines, model_files, survey
 from local_model_gateway.terminal import Terminal

@@ -4,7 +4,8 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from local_model_gateway import additions, adoption, durations, errors, hand_started, paths, phrases
+from local_model_gateway import durations, errors, paths, phrases
+from local_model_gateway.adding import additions, adoption, hand_started
 from local_model_gateway.commands import add
 from local_model_gateway.detection import engines, survey
 from local_model_gateway.terminal import Terminal

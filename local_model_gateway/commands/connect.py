@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from local_model_gateway import client, client_setting, connections, errors, paths, tool_offer
+from local_model_gateway import client, errors, paths
 from local_model_gateway.commands import recipe_list
-from local_model_gateway.connection_book import Book
+from local_model_gateway.connecting import client_setting, connections, tool_offer
+from local_model_gateway.connecting.connection_book import Book
 from local_model_gateway.detection import clients as detection
 from local_model_gateway.terminal import Terminal
 from recipes.front_matter import EnvStep, Kind

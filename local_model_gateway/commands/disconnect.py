@@ -3,10 +3,11 @@
 import argparse
 from pathlib import Path
 
-from local_model_gateway import client, connections, errors
-from local_model_gateway.client_places import Places
+from local_model_gateway import client, errors
 from local_model_gateway.commands import recipe_list
-from local_model_gateway.connection_book import Book
+from local_model_gateway.connecting import connections
+from local_model_gateway.connecting.client_places import Places
+from local_model_gateway.connecting.connection_book import Book
 from local_model_gateway.terminal import Terminal
 from recipes import render
 from recipes.front_matter import Kind, ManualStep

@@ -7,7 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from local_model_gateway import additions, config, config_reader, errors, paths, phrases
+from local_model_gateway import config, config_reader, errors, paths, phrases
+from local_model_gateway.adding import additions
 from local_model_gateway.detection import survey
 from local_model_gateway.importing import carried, engine_router, llama_presets, llama_swap, source
 from local_model_gateway.terminal import Terminal

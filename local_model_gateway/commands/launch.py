@@ -7,8 +7,9 @@ import shlex
 import shutil
 from typing import NoReturn
 
-from local_model_gateway import client_setting, errors, paths
+from local_model_gateway import errors, paths
 from local_model_gateway.commands import recipe_list
+from local_model_gateway.connecting import client_setting
 from local_model_gateway.terminal import Terminal
 from recipes.front_matter import EnvStep, FileStep, Kind
 from recipes.render import KEY_VARIABLE

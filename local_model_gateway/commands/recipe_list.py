@@ -6,7 +6,8 @@ import re
 import shlex
 from typing import assert_never
 
-from local_model_gateway import client, client_setting, errors
+from local_model_gateway import client, errors
+from local_model_gateway.connecting import client_setting
 from local_model_gateway.terminal import Terminal
 from recipes import errors as recipe_errors
 from recipes import front_matter, loader, render

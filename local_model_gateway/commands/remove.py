@@ -3,7 +3,8 @@
 import argparse
 import difflib
 
-from local_model_gateway import additions, errors, paths, phrases
+from local_model_gateway import errors, paths, phrases
+from local_model_gateway.adding import additions
 from local_model_gateway.terminal import Terminal
 
 

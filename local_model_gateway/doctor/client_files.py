@@ -4,7 +4,8 @@ import functools
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from local_model_gateway import client_places, paths
+from local_model_gateway import paths
+from local_model_gateway.connecting import client_places
 from local_model_gateway.detection import at_once, engines, probe
 from local_model_gateway.doctor.finding import Case, Finding, Fix, mend, note, ok, show, skip
 from recipes import loader

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from local_model_gateway.client_places import Places
+from local_model_gateway.connecting.client_places import Places
 from recipes import loader, render
 from recipes.front_matter import CommandStep, FileStep, Kind, ManualStep, MergeStep
 from tests.cli import stub

@@ -13,7 +13,8 @@ import psutil
 import pytest
 from anyio import to_thread
 
-from local_model_gateway import config, hand_started
+from local_model_gateway import config
+from local_model_gateway.adding import hand_started
 from local_model_gateway.detection import processes
 from local_model_gateway.importing import command_lines
 from tests.cli import programs, pseudo_terminal, stub

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from local_model_gateway import connections, errors
-from local_model_gateway.client_places import Places
-from local_model_gateway.connection_book import Book
+from local_model_gateway import errors
+from local_model_gateway.connecting import connections
+from local_model_gateway.connecting.client_places import Places
+from local_model_gateway.connecting.connection_book import Book
 from recipes import render
 from tests.cli import pseudo_terminal, stub
 from tests.cli.client_programs import BY_HAND, CLIENTS, calls, tree

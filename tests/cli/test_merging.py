@@ -8,7 +8,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local_model_gateway import json_text, merging
+from local_model_gateway.connecting import json_text, merging
 
 BLOCK = '{"mcpServers": {"lmg": {"url": "http://127.0.0.1:8787/mcp"}}, "other": 1}'
 KEYS = (("mcpServers", "lmg"),)

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from local_model_gateway import errors, merging, paths, whole_files
+from local_model_gateway import errors, paths
+from local_model_gateway.connecting import merging, whole_files
 
 KEPT = 5
 """Old copies of one file; the one that disconnecting needs is not counted and never dropped."""

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import anyio
 
-from local_model_gateway import errors, merging, paths, whole_files
-from local_model_gateway.client_places import Places
-from local_model_gateway.connection_book import Book, Done
+from local_model_gateway import errors, paths
+from local_model_gateway.connecting import merging, whole_files
+from local_model_gateway.connecting.client_places import Places
+from local_model_gateway.connecting.connection_book import Book, Done
 from recipes.front_matter import CommandCheck, CommandStep, EnvStep, FileStep, ManualStep, MergeStep
 from recipes.render import Rendered
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import psutil
 
 from local_model_gateway import errors
+from local_model_gateway.adding.hand_started import Stray
 from local_model_gateway.detection import engines, probe, survey
-from local_model_gateway.hand_started import Stray
 from local_model_gateway.importing import command_lines
 from local_model_gateway.importing.carried import NotCarried, Section
 from local_model_gateway.importing.command_lines import Understood

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from local_model_gateway import client, config, connections, errors
-from local_model_gateway.client_places import Places
+from local_model_gateway import client, config, errors
+from local_model_gateway.connecting import connections
+from local_model_gateway.connecting.client_places import Places
 from recipes import render
 from recipes.loader import Recipe
 

@@ -4,7 +4,7 @@ import copy
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from local_model_gateway import json_text, yaml_text
+from local_model_gateway.connecting import json_text, yaml_text
 
 Format = Literal["json", "toml", "yaml"]
 Path = Sequence[str]

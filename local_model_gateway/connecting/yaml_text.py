@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from local_model_gateway import json_text
+from local_model_gateway.connecting import json_text
 
 
 class NoPlace(ValueError):

@@ -1,0 +1,1 @@
+"""Gets models into the configuration, from recipes and from engines that run, and out again."""
