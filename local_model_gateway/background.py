@@ -8,10 +8,20 @@ import time
 from collections.abc import Generator
 from pathlib import Path
 
-from local_model_gateway import announcement, client, config, errors, paths
+from local_model_gateway import (
+    announcement,
+    client,
+    config,
+    errors,
+    paths,
+    phrases,
+    service_manager,
+    service_units,
+)
 from local_model_gateway.terminal import Terminal
 
 START_S = 60.0
+STOP_S = 60.0
 LOOK_S = 0.05
 LAST_LINES = 5
 
@@ -25,6 +35,8 @@ def ensure(
         announced = announcement.read(state_dir)
         if announced is not None and _answers(announced, settings):
             return announced, False
+        if port is None and (service := _service(settings, file)) is not None:
+            return _by(service, settings, state_dir, terminal), True
         return _started(_words(file, port), state_dir, terminal), True
 
 
@@ -73,6 +85,68 @@ def client_of(announced: announcement.Announcement, settings: config.Config) -> 
     """To talk to it, with a key of the configuration if there is one."""
     keys = [key.get_secret_value() for key in settings.server.keys.values()]
     return client.Client(announced.url, keys[0] if keys else None)
+
+
+def stop(announced: announcement.Announcement, settings: config.Config, terminal: Terminal) -> None:
+    """End it as `lmg down` does: running answers may end first."""
+    drain_s = settings.server.drain
+    client_of(announced, settings).post("/admin/shutdown", {"drain_s": drain_s})
+    gone(announced.pid, drain_s, terminal)
+
+
+def gone(pid: int, drain_s: float, terminal: Terminal) -> None:
+    """Wait for the end of one that was told to stop."""
+    began = time.monotonic()
+    while announcement.alive(pid) and not _reaped(pid):
+        waited = time.monotonic() - began
+        if waited > drain_s + STOP_S:
+            raise errors.CommandFailed(
+                f"pid {pid} still runs after {phrases.span(waited)}; see `lmg logs`"
+            )
+        terminal.progress(f"stopping, {waited:.0f} s")
+        time.sleep(LOOK_S)
+
+
+def _reaped(pid: int) -> bool:
+    """Where the gateway is a child of this very process, as in tests, only we can see it off."""
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except ChildProcessError:
+        return False
+
+
+def _service(settings: config.Config, file: Path | None) -> service_units.Service | None:
+    """What would run it at login for this very configuration, if that is installed and can be reached."""
+    system = service_manager.platform()
+    if system is None:
+        return None
+    service = service_manager.of(system, file, settings.server.drain)
+    words = service.installed_argv()
+    wanted = service_manager.chosen(str(file) if file is not None else None, service)
+    if not words or service_units.named_config(words) != wanted:
+        return None
+    return service if service_manager.reachable(service) else None
+
+
+def _by(
+    service: service_units.Service,
+    settings: config.Config,
+    state_dir: Path,
+    terminal: Terminal,
+) -> announcement.Announcement:
+    """Have the installed service start it: two of them would only fight at the next login."""
+    for step in service.install:
+        service_manager.do(step, terminal)
+    began = time.monotonic()
+    while time.monotonic() - began < START_S:
+        terminal.progress(f"starting as a service, {time.monotonic() - began:.0f} s")
+        announced = announcement.read(state_dir)
+        if announced is not None and _answers(announced, settings):
+            return announced
+        time.sleep(LOOK_S)
+    raise errors.CommandFailed(
+        f"the installed service did not start within {START_S:.0f} s; see {service.look}"
+    )
 
 
 def _words(file: Path | None, port: int | None) -> list[str]:

@@ -1,14 +1,9 @@
 """`lmg down`: stop the gateway and every engine of its own."""
 
 import argparse
-import os
-import time
 
-from local_model_gateway import announcement, client, durations, errors, phrases
+from local_model_gateway import announcement, background, client, durations, errors
 from local_model_gateway.terminal import Terminal
-
-STOP_S = 60.0
-LOOK_S = 0.1
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,23 +28,7 @@ def run(given: argparse.Namespace, terminal: Terminal) -> int:
             terminal.result("lmg.down/1", {"status": "ok", "was_running": False}, "not running")
             return 0
         raise
-    began = time.monotonic()
-    while announcement.alive(pid) and not _reaped(pid):
-        waited = time.monotonic() - began
-        if waited > given.drain + STOP_S:
-            raise errors.CommandFailed(
-                f"pid {pid} still runs after {phrases.span(waited)}; see `lmg logs`"
-            )
-        terminal.progress(f"stopping, {waited:.0f} s")
-        time.sleep(LOOK_S)
+    background.gone(pid, given.drain, terminal)
     content = {"status": "ok", "was_running": True, "pid": pid}
     terminal.result("lmg.down/1", content, f"stopped (pid {pid})")
     return 0
-
-
-def _reaped(pid: int) -> bool:
-    """Where the gateway is a child of this very process, as in tests, only we can see it off."""
-    try:
-        return os.waitpid(pid, os.WNOHANG)[0] == pid
-    except ChildProcessError:
-        return False

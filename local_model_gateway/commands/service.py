@@ -2,25 +2,24 @@
 
 import argparse
 import os
-import re
 import shlex
 import shutil
-import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import anyio
-
-from local_model_gateway import announcement, config, errors, paths, service_units
+from local_model_gateway import (
+    announcement,
+    background,
+    config,
+    errors,
+    paths,
+    service_manager,
+    service_units,
+)
 from local_model_gateway.service_units import Service, Step
 from local_model_gateway.terminal import Terminal
 
-COMMAND_S = 1800.0  # a stop lets running answers end, which `server.drain` bounds
-AGAIN_S = 0.5
-ACTIVE = {"active", "reloading", "running"}
 PLATFORMS = ("linux", "macos", "windows")
-_OF_PYTHON = {"darwin": "macos", "win32": "windows", "linux": "linux"}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,62 +27,35 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "action", nargs="?", default="status", choices=("install", "status", "uninstall")
     )
     parser.add_argument("--dry-run", action="store_true", help="only show what would be done")
+    parser.add_argument("--yes", action="store_true", help="do not ask anything")
     parser.add_argument(
         "--platform", choices=PLATFORMS, help="what another system would get; with --dry-run only"
     )
 
 
 def run(given: argparse.Namespace, terminal: Terminal) -> int:
-    here = _OF_PYTHON.get(sys.platform)
+    here = service_manager.platform()
     if given.platform not in (None, here) and not (given.dry_run and given.action == "install"):
         raise errors.RefusedByGateway("another system's service can only be shown: --dry-run")
     platform = given.platform or here
-    before = _service(platform, None, config.Server().drain)
+    before = service_manager.of(platform, None, config.Server().drain)
     if given.action == "install":
         return _install(given, platform, before, terminal)
     # From here on with the configuration that it was installed for, which may not hold any more.
     known = service_units.named_config(before.installed_argv())
-    service = _service(platform, known, config.Server().drain)
+    service = service_manager.of(platform, known, config.Server().drain)
     if given.action == "uninstall":
         return _uninstall(service, given.dry_run, terminal)
     return _status(service, terminal)
 
 
-def _service(platform: str | None, file: Path | None, drain_s: float) -> Service:
-    match platform:
-        case "linux":
-            return service_units.systemd(Path.home(), os.environ, file, drain_s)
-        case "macos":
-            # There is none on Windows, where this can only be shown.
-            uid = os.getuid() if hasattr(os, "getuid") else 501
-            return service_units.launchd(Path.home(), os.environ, file, drain_s, uid)
-        case "windows":
-            return service_units.windows(os.environ, file)
-        case _:
-            raise errors.CommandFailed(
-                "services are written for Linux, macOS and Windows; "
-                "elsewhere start `lmg start` at login yourself"
-            )
-
-
-def _chosen(given: argparse.Namespace, before: Service) -> Path | None:
-    """The configuration to start with: what is named here, what this folder holds, what was installed."""
-    named = given.config or os.environ.get("LMG_CONFIG")
-    if named:
-        return Path(named).expanduser().absolute()
-    if Path(paths.PROJECT_FILE).exists():  # found by the folder, in which no service is started
-        return Path(paths.PROJECT_FILE).absolute()
-    known = service_units.named_config(before.installed_argv())
-    return known if known is not None and known.exists() else None
-
-
 def _install(
     given: argparse.Namespace, platform: str | None, before: Service, terminal: Terminal
 ) -> int:
-    file = _chosen(given, before)
+    file = service_manager.chosen(given.config, before)
     # A service must not start what does not hold.
     settings = config.load(file, os.environ)
-    service = _service(platform, file, settings.server.drain)
+    service = service_manager.of(platform, file, settings.server.drain)
     earlier = service.installed()
     steps = service.install if earlier is None else service.renew
     content = {
@@ -98,14 +70,14 @@ def _install(
         terminal.result("lmg.service/1", content, "\n".join(lines))
         return 0
     _reach(service, "installed")
-    active = _state(service) in ACTIVE
+    active = service_manager.state(service) in service_manager.ACTIVE
     if earlier == service.content and active:
         content |= {"changed": False, "commands": []}
         text = f"installed already and running; nothing was changed   {paths.shown(service.file)}"
         terminal.result("lmg.service/1", content, text)
         return 0
     if not active:
-        _refuse_a_second(settings)
+        _make_room(given, settings, terminal)
     _put(service, steps, earlier, terminal)
     done = "installed" if earlier is None else "brought up to date:"
     lines = [f"{done} {paths.shown(service.file)}; it runs, and starts at login", *service.notes]
@@ -113,14 +85,21 @@ def _install(
     return 0
 
 
-def _refuse_a_second(settings: config.Config) -> None:
-    """The service's gateway could not start beside one that owns the queue and the port."""
+def _make_room(given: argparse.Namespace, settings: config.Config, terminal: Terminal) -> None:
+    """The service's gateway could not start beside one that owns the queue and the port: that one ends first."""
     running = announcement.read(settings.state_path(os.environ))
-    if running is not None and announcement.alive(running.pid):
+    if running is None or not announcement.alive(running.pid):
+        return
+    question = (
+        f"A gateway runs already, pid {running.pid}. It is stopped first, when its running answers "
+        "have ended; the service's takes over. Go ahead?"
+    )
+    if not given.yes and not terminal.agreed(question):
         raise errors.RefusedByGateway(
             f"a gateway runs already (pid {running.pid}); nothing was installed: "
-            "run `lmg down`, then `lmg service install` again"
+            "`lmg service install --yes` stops it first"
         )
+    background.stop(running, settings, terminal)
 
 
 def _put(service: Service, steps: Sequence[Step], earlier: str | None, terminal: Terminal) -> None:
@@ -132,7 +111,7 @@ def _put(service: Service, steps: Sequence[Step], earlier: str | None, terminal:
     service.file.write_text(service.content, encoding=service.encoding)
     try:
         for step in steps:
-            _do(step, terminal)
+            service_manager.do(step, terminal)
     except BaseException:
         _take_back(service, earlier, made)
         raise
@@ -143,10 +122,10 @@ def _take_back(service: Service, earlier: str | None, made: Sequence[Path]) -> N
         service.file.write_text(earlier, encoding=service.encoding)
     else:
         for step in service.stop:
-            _ran(step.words)
+            service_manager.ran(step.words)
         service.file.unlink()
     for step in service.forget:
-        _ran(step.words)
+        service_manager.ran(step.words)
     if earlier is None:
         _clear(made)
 
@@ -187,10 +166,10 @@ def _uninstall(service: Service, dry: bool, terminal: Terminal) -> int:
         return 0
     _reach(service, "removed")
     for step in service.stop:
-        _do(step, terminal)
+        service_manager.do(step, terminal)
     service.file.unlink()
     for step in service.forget:
-        _do(step, terminal)
+        service_manager.do(step, terminal)
     for path in service.leaves:
         path.unlink(missing_ok=True)
     inside = [one for one in service.file.parents if one.is_relative_to(Path.home())]
@@ -202,8 +181,10 @@ def _uninstall(service: Service, dry: bool, terminal: Terminal) -> int:
 def _status(service: Service, terminal: Terminal) -> int:
     installed = service.file.exists()
     words = service.installed_argv()
-    state = _state(service) if installed and shutil.which(service.status[0]) else None
-    active = state in ACTIVE
+    state = (
+        service_manager.state(service) if installed and shutil.which(service.status[0]) else None
+    )
+    active = state in service_manager.ACTIVE
     named = service_units.named_config(words)
     problem = _problem(words, named) if installed else None
     content = {
@@ -218,7 +199,7 @@ def _status(service: Service, terminal: Terminal) -> int:
     }
     text = "not installed"
     if installed:
-        said = f" ({state})" if state not in ACTIVE | {"inactive", None} else ""
+        said = f" ({state})" if state not in service_manager.ACTIVE | {"inactive", None} else ""
         text = f"installed, {'running' if active else 'not running'}{said}"
     lines = [f"{text}   {paths.shown(service.file)}"]
     lines += [f"  {problem}", "  fix  lmg service install"] if problem else []
@@ -249,40 +230,9 @@ def _reach(service: Service, done: str) -> None:
         raise errors.CommandFailed(
             f"{program} is not here, so nothing would start the gateway; see `lmg recipes` for others"
         )
-    code, _, said = _ran(service.probe)
+    code, _, said = service_manager.ran(service.probe)
     if code != 0:
         raise errors.CommandFailed(
             f"`{shlex.join(service.probe)}` failed: {said or code}\n"
             f"Nothing was {done}; {service.unreachable}."
         )
-
-
-def _state(service: Service) -> str | None:
-    """The system's word for it, in small letters."""
-    code, said, _ = _ran(service.status)
-    found = re.search(service.state, said, re.MULTILINE) if code == 0 else None
-    return found[1].lower() if found else None
-
-
-def _do(step: Step, terminal: Terminal) -> None:
-    terminal.progress(shlex.join(step.words))
-    until = time.monotonic() + step.retry_s
-    while True:
-        code, _, said = _ran(step.words)
-        if code == 0 or step.may_fail:
-            return
-        if time.monotonic() >= until:
-            raise errors.CommandFailed(f"`{shlex.join(step.words)}` failed: {said or code}")
-        time.sleep(AGAIN_S)
-
-
-def _ran(words: Sequence[str]) -> tuple[int, str, str]:
-    async def once() -> tuple[int, str, str]:
-        with anyio.fail_after(COMMAND_S):
-            done = await anyio.run_process(list(words), check=False)
-        out, err = (
-            stream.decode(errors="replace").strip() for stream in (done.stdout, done.stderr)
-        )
-        return done.returncode, out, err
-
-    return anyio.run(once)

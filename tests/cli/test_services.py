@@ -153,7 +153,26 @@ async def test_a_service_is_not_put_beside_a_gateway_that_runs_already(tmp_path:
     before = tree(tmp_path)
     ran = await shell.here("service", "install")
     assert (ran.code, tree(tmp_path)) == (6, before)
-    assert "lmg down" in ran.err
+    assert "lmg service install --yes" in ran.err
+
+
+async def test_a_gateway_in_the_background_makes_room_for_the_service(tmp_path: Path) -> None:
+    shell = with_systemctl(tmp_path)
+    file = tmp_path / "any-port.yaml"
+    file.write_text("server: {port: 0}\n")
+    file.chmod(0o600)
+    up = await shell.lmg("up", "--json", "--config", str(file))
+    try:
+        ran = await pseudo_terminal.lmg(
+            shell, "service", "install", "--config", str(file), typed="y\n"
+        )
+    finally:
+        await shell.lmg("down", "--drain", "0s", "--config", str(file))
+    assert ran.code == 0, ran.out
+    assert f"A gateway runs already, pid {up.json['pid']}. It is stopped first" in ran.out
+    assert "installed" in ran.out
+    assert not await to_thread.run_sync(announcement.alive, up.json["pid"])
+    assert "enable --now" in await to_thread.run_sync((tmp_path / "calls").read_text)
 
 
 async def test_the_projects_own_configuration_and_folders_are_remembered(tmp_path: Path) -> None:

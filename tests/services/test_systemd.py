@@ -94,6 +94,12 @@ async def test_the_gateway_is_ready_when_it_is_installed_and_a_crash_loses_no_jo
     stopped = await machine.lmg("service", "status", "--json")
     assert (stopped.json["installed"], stopped.json["active"]) == (True, False)
     assert stopped.json["config"] == str(file)
+    # Started by hand, it is still the service that runs: two would fight at the next login.
+    up = await machine.lmg("up", "--config", str(file), "--json")
+    assert (up.code, up.json["created"]) == (0, True), up.out
+    assert (await machine.unit("MainPID"))["MainPID"] == str(up.json["pid"])
+    assert (await machine.lmg("down", "--config", str(file))).code == 0
+    await machine.until("ActiveState", "inactive")
     removed = await machine.lmg("service", "uninstall", "--json")
     assert removed.code == 0, removed.out
     assert tree(tmp_path) - {"systemd.log"} == before - {"systemd.log"}
