@@ -62,6 +62,13 @@ def test_every_client_that_was_promised_has_a_recipe() -> None:
     assert set(CLIENTS) >= WANTED
 
 
+def test_the_readme_names_every_client() -> None:
+    page = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    named = page.split("**Works with**")[1].split("\n\n")[0].replace("\n", " ")
+    titles = [one.front.title for id_, one in CLIENTS.items() if not id_.startswith("generic-")]
+    assert [title for title in titles if title not in named] == []
+
+
 def test_what_recipes_render_to_is_what_was_recorded() -> None:
     made = golden.everything()
     recorded = {one.name: one.read_text(encoding="utf-8") for one in golden.FOLDER.glob("*.txt")}
