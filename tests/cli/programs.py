@@ -11,6 +11,11 @@ from typing import Any
 from tests.support.fake_engine import knobs, server
 
 ROOT = Path(__file__).parents[2]
+FIRST_LINES = f"""#!/bin/sh
+'''exec' "{sys.executable}" "$0" "$@"
+' '''
+"""
+"""What makes a file of Python a program: a shell first, as no `#!` takes a path with a space in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +91,7 @@ def installed(folder: Path, *names: str) -> Path:
     for name in names:
         file = folder / name
         file.write_text(
-            f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {str(ROOT)!r})\n"
+            f"{FIRST_LINES}import sys\nsys.path.insert(0, {str(ROOT)!r})\n"
             "from tests.cli import programs\nprograms.main(sys.argv)\n"
         )
         file.chmod(file.stat().st_mode | stat.S_IXUSR)

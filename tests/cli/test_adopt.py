@@ -264,7 +264,7 @@ child.wait()
 
 async def test_a_launcher_that_leaves_its_engine_behind_is_ended_with_it(tmp_path: Path) -> None:
     ramalama = bin_(tmp_path) / "ramalama"
-    ramalama.write_text(f"#!{sys.executable}\n{LAUNCHER}")
+    ramalama.write_text(programs.FIRST_LINES + LAUNCHER)
     ramalama.chmod(0o700)
     words = (str(ramalama), "--nocontainer", "serve", "--port", "PORT", "file:///m.gguf")
     async with started(tmp_path, *words) as (process, port):

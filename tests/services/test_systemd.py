@@ -1,6 +1,7 @@
 """The service's whole life under a real systemd."""
 
 import json
+import sys
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
@@ -145,7 +146,7 @@ async def test_an_interpreter_that_is_gone_is_told_and_repaired(
     assert (await machine.lmg("service", "install", "--config", str(file))).code == 0
     unit = tmp_path / UNIT
     right = unit.read_text()
-    unit.write_text(right.replace("ExecStart=/", "ExecStart=/of/last/year/"))
+    unit.write_text(right.replace(sys.executable, f"/of/last/year{sys.executable}"))
     told = await machine.lmg("service", "status", "--json")
     assert "/of/last/year/" in told.json["problem"]
     assert told.json["fix"] == "lmg service install"
