@@ -210,8 +210,9 @@ async def test_an_engine_of_ours_that_hangs_is_named_and_is_no_stranger(tmp_path
 async def stray(tmp_path: Path) -> AsyncGenerator[anyio.abc.Process]:
     """An engine that somebody started by hand, with a model of some size in it."""
     program = programs.installed(tmp_path / "engines", "llama-server") / "llama-server"
-    first, rest = program.read_text().split("\n", 1)
-    program.write_text(f"{first}\nheld = bytearray(b'x') * (300 << 20)\n{rest}")
+    text = program.read_text().removeprefix(programs.FIRST_LINES)
+    held = "held = bytearray(b'x') * (300 << 20)\n"
+    program.write_text(programs.FIRST_LINES + held + text)
     model = tmp_path / "mine.gguf"
     model.write_bytes(b"GGUF")
     port = str(support.free_port())
