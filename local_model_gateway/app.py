@@ -132,14 +132,6 @@ class Gateway:
         }
 
 
-async def pool_of(settings: config.Pool, machine: memory.Machine) -> tuple[int | None, int | None]:
-    """What the machine was measured to have, and what all runtimes together may hold; None where it does not tell."""
-    if settings.memory != "auto":
-        return None, settings.memory
-    total = (await machine.reading()).total_bytes
-    return total, None if total is None else max(total - settings.reserve, total // 4)
-
-
 def limits(
     settings: config.Config, pool_bytes: int | None
 ) -> coordinator_settings.CoordinatorSettings:
@@ -204,7 +196,8 @@ async def opened(
         first_byte_s=settings.queue.first_byte_timeout, between_s=settings.queue.stall_timeout
     )
     members = await to_thread.run_sync(build, settings)  # it reads the heads of model files
-    machine_bytes, pool_bytes = await pool_of(settings.pool, machine)
+    machine_bytes = (await machine.reading()).total_bytes
+    pool_bytes = settings.pool.of(machine_bytes)
     knobs = limits(settings, pool_bytes)
     async with (
         store.Store.open(state_dir, knobs) as store_,
@@ -220,7 +213,7 @@ async def opened(
         mcp_door.McpDoor(settings, coordinator, state_dir) as mcp,
     ):
         gateway = Gateway(settings, state_dir, port, coordinator, tools=mcp.tools, build=build)
-        if machine_bytes is not None and pool_bytes is not None:
+        if settings.pool.memory == "auto" and machine_bytes is not None and pool_bytes is not None:
             reserve_bytes = machine_bytes - pool_bytes
             gateway.memory = {"total_bytes": machine_bytes, "reserve_bytes": reserve_bytes}
         mcp.url = gateway.url

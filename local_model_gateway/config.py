@@ -99,6 +99,12 @@ class Pool(Section):
     reserve: Size = 4 * 1024**3
     """What `auto` leaves to the rest of the machine."""
 
+    def of(self, total_bytes: int | None) -> int | None:
+        """What all runtimes together may hold of so much memory; None if the machine does not tell."""
+        if self.memory != "auto":
+            return self.memory
+        return None if total_bytes is None else max(total_bytes - self.reserve, total_bytes // 4)
+
 
 class Logging(Section):
     """What is written about requests: never prompts, never answers."""

@@ -3,6 +3,7 @@
 import re
 import string
 import sys
+import urllib.parse
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,13 +48,14 @@ class Values:
 
     def mapping(self) -> dict[str, str]:
         """The names that stand in recipes."""
-        host, _, port = self.base_url.partition("://")[2].partition(":")
+        address = urllib.parse.urlsplit(self.base_url)
+        host = address.netloc.removesuffix(f":{address.port}")  # with the brackets that IPv6 has
         return {
             "base_url": self.base_url,
             "mcp_url": f"{self.base_url}/mcp",
             "openai_url": f"{self.base_url}/v1",
             "host": host,
-            "port": port or "80",
+            "port": str(address.port or 80),
             "model": self.model,
             "context_tokens": str(self.context_tokens),
             "name": self.name,

@@ -31,6 +31,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace, terminal: Terminal) -> int:
+    if given.url:
+        raise errors.RefusedByGateway(
+            "`lmg up` starts a gateway on this machine; --url is for talking to one"
+        )
     file = Path(given.config) if given.config else None
     found, written = _first_look(given, file, terminal)
     settings = config.load(file, os.environ)

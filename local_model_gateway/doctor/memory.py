@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from local_model_gateway import config, paths, phrases
+from local_model_gateway import paths, phrases
 from local_model_gateway.detection import processes
 from local_model_gateway.doctor import served
 from local_model_gateway.doctor.finding import Case, Finding, Fix, fail, mend, note, ok, show, skip
@@ -30,7 +30,7 @@ def budget(case: Case) -> Iterator[Finding]:
     now = _reading(case)
     pool = (case.picture or {}).get("pool_bytes")
     if not isinstance(pool, int):
-        pool = _pool(case.settings.pool, now.total_bytes)
+        pool = case.settings.pool.of(now.total_bytes)
     needs = _needs(case)
     if pool is None:
         return
@@ -152,13 +152,6 @@ def _needs(case: Case) -> dict[str, int]:
         if isinstance(row.get("footprint_bytes"), int):
             found[str(row["name"])] = row["footprint_bytes"]
     return {name: size for name, size in found.items() if size}
-
-
-def _pool(pool: config.Pool, total: int | None) -> int | None:
-    """As the gateway will reckon when it starts."""
-    if pool.memory != "auto":
-        return pool.memory
-    return None if total is None else max(total - pool.reserve, total // 4)
 
 
 @functools.lru_cache(maxsize=1)

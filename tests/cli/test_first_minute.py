@@ -1,6 +1,7 @@
 """The first minute: what `lmg up` finds on the well-known ports, says, writes and starts; on a terminal and as JSON."""
 
 import re
+import shutil
 import sys
 from collections.abc import Generator
 from pathlib import Path
@@ -26,9 +27,13 @@ def network() -> Generator[private_network.Network]:
 
 
 def shell_in(network: private_network.Network, home: Path, *path: str) -> stub.Shell:
-    """A person's shell, in which only these folders are on the PATH beside the system's own."""
+    """A person's shell, in which nothing but what is in these folders is on the PATH."""
     made = stub.shell(home)
-    env = {**made.env, "PATH": ":".join([*path, "/usr/bin", "/bin", "/usr/sbin"])}
+    folder = home / "bin"
+    folder.mkdir()
+    # The way in is all that is needed; whatever else this machine has is not to be found.
+    (folder / "nsenter").symlink_to(shutil.which("nsenter") or "/usr/bin/nsenter")
+    env = {**made.env, "PATH": ":".join([*path, str(folder)])}
     return stub.Shell(home, env, network.enter)
 
 

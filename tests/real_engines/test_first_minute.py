@@ -78,7 +78,7 @@ def alike(text: str) -> list[str]:
     return [
         " ".join(line.replace("~/config", "~/#config").removesuffix(" at #/s").split())
         for line in lines
-        if line and "  Machine" not in line
+        if line and not line.startswith(("  Machine", "  Held"))
     ]
 
 
