@@ -68,10 +68,14 @@ def plan(rendered: Rendered, places: Places, known: Sequence[Done]) -> list[Chan
 
 def apply(client: str, changes: Sequence[Change], book: Book) -> None:
     """Do what is pending, remembering each before it is done: whatever happens in between can be undone."""
+    still_wanted = [list(one.run) for one in changes if one.kind == "run" and not one.pending]
+    stale = [one for one in book.read(client) if one.kind == "run" and one.run not in still_wanted]
     for change in changes:
         if change.pending and change.kind == "write":
             _write(client, change, book)
         elif change.pending and change.kind == "run":
+            _take_back(client, stale, book)
+            stale = []
             _run(client, change, book)
 
 
@@ -214,12 +218,17 @@ def _write(client: str, change: Change, book: Book) -> None:
     whole_files.replace(change.path, content)
 
 
+def _take_back(client: str, stale: Sequence[Done], book: Book) -> None:
+    """The same recipe with other values: its old entry goes before the new one comes."""
+    for step in reversed(stale):
+        code, _ = command(step.undo)
+        if code == 0:
+            book.write(client, [one for one in book.read(client) if one != step])
+        # Otherwise it may be there still, and nobody else remembers how it is taken out.
+
+
 def _run(client: str, change: Change, book: Book) -> None:
     done = book.read(client)
-    for earlier in [one for one in done if one.kind == "run"]:
-        # The same recipe with other values: its old entry goes before the new one comes.
-        command(earlier.undo)
-        done = [one for one in done if one is not earlier]
     path = str(change.path) if change.path else None
     backup = book.keep(client, change.path) if change.path else None
     step = Done("run", path, backup, run=list(change.run), undo=list(change.undo), finished=False)
