@@ -85,7 +85,10 @@ def undo(rendered: Rendered, book: Book) -> list[Undone]:
     done = book.read(client)
     while done:
         step = done.pop()
-        outcome = _undone(step, rendered)
+        try:
+            outcome = _undone(step, rendered)
+        except (errors.RefusedByGateway, errors.CommandFailed) as error:
+            outcome = Undone(str(error), forget=False)  # nothing is known of it, so nothing is gone
         if not outcome.forget:
             left.insert(0, step)
         said.append(outcome)
@@ -245,7 +248,9 @@ def _run(client: str, change: Change, book: Book) -> None:
 def _undone(step: Done, rendered: Rendered) -> Undone:
     path = Path(step.path) if step.path else None
     now, old = (whole_files.digest(path) if path else None), _kept(step)
-    if path is not None and now is not None and now == step.after_sha256 != old:
+    copy_lost = step.backup is not None and old is None
+    whole = path is not None and now is not None and now == step.after_sha256 != old
+    if path is not None and whole and not copy_lost:
         _restore(path, step.backup)
         return _cleared(step)
     if step.kind == "run":
@@ -261,17 +266,21 @@ def _undone(step: Done, rendered: Rendered) -> Undone:
 def _taken_out(step: Done, path: Path) -> Undone:
     """Only our keys, from a file that its owner has changed since."""
     assert step.format is not None
-    shown, before = paths.shown(path), ""
+    shown, before, now = paths.shown(path), "", whole_files.text(path) or ""
+    keys = ", ".join(".".join(key) for key in step.keys)
     if step.backup is not None:
-        before = whole_files.text(Path(step.backup)) or ""
+        copy = whole_files.text(Path(step.backup))
+        if copy is None and merging.held(now, step.format, step.keys):
+            lost = f"{paths.shown(Path(step.backup))} is gone, which showed how it was before"
+            return Undone(f"{shown} is left alone ({lost}); take {keys} out by hand", forget=False)
+        before = copy or ""
     try:
-        text = merging.without(whole_files.text(path) or "", step.format, step.keys, before)
+        text = merging.without(now, step.format, step.keys, before)
     except merging.CannotMerge as error:
-        keys = ", ".join(".".join(key) for key in step.keys)
         problem = f"{shown} was changed since ({error}); take {keys} out by hand"
         return Undone(problem, forget=False)
     whole_files.replace(path, text.encode())
-    kept = f"; as it was before: {paths.shown(Path(step.backup))}" if step.backup else ""
+    kept = f"; as it was before: {paths.shown(Path(step.backup))}" if step.backup and before else ""
     return Undone(note=f"{shown} was changed since, so only our part was taken out{kept}")
 
 

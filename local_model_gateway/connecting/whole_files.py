@@ -34,11 +34,9 @@ def read(path: Path) -> bytes | None:
 
 
 def digest(path: Path) -> str | None:
-    """A fingerprint of the content; None where there is none to be read."""
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
-        return None
+    """A fingerprint of the content; None where there is no file."""
+    content = read(path)
+    return None if content is None else hashlib.sha256(content).hexdigest()
 
 
 def why_not(path: Path) -> str | None:
