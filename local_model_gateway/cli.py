@@ -160,10 +160,19 @@ def _guarded(do: Callable[[], int], terminal: Terminal) -> int:
         return 0
     except OSError as error:
         # A full disk, a read-only folder, a file where a folder should be: the system's words, and the place.
-        if error.strerror is None or error.filename is None:
+        if error.strerror is None:
             raise
+        if error.filename is None:
+            return _unwritten(error)
         terminal.failed("failed", f"{paths.shown(Path(error.filename))}: {error.strerror}")
         return 1
+
+
+def _unwritten(error: OSError) -> int:
+    """Nobody can be told on a stream that takes nothing, such as a file on a full disk."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.stderr.write(f"the output could not be written: {error.strerror}\n")
+    return 1
 
 
 def _mcp(arguments: Sequence[str]) -> int:

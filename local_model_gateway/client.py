@@ -15,6 +15,7 @@ from local_model_gateway import announcement, errors, paths
 DEFAULT_URL = "http://127.0.0.1:8787"
 CONNECT_S = 5.0
 ANSWER_S = 60.0
+LOOK_S = 10.0  # what only looks is answered at once, or not at all
 _FOREIGN = "What answers at {url} is not a gateway; `lmg doctor` says who has the port"
 _REFUSED = frozenset({401, 403, 409, 413, 415, 421, 429})
 
@@ -24,28 +25,30 @@ class Client:
 
     def __init__(self, url: str, key: str | None = None) -> None:
         self.url = url.rstrip("/")
-        parts = urllib.parse.urlsplit(self.url)
-        if parts.scheme != "http" or not parts.hostname:
-            raise errors.CommandFailed(
-                f"{url!r} is no address of a gateway; write http://HOST:PORT"
-            )
-        self._host, self._port = parts.hostname, parts.port or 80
+        try:
+            parts = urllib.parse.urlsplit(self.url)
+            host, port = parts.hostname, parts.port
+        except ValueError:
+            host, port = None, None
+        if host is None or parts.scheme != "http":
+            raise errors.Usage(f"{url!r} is no address of a gateway; write http://HOST:PORT")
+        self._host, self._port = host, port or 80
         self.key = key
 
-    def get(self, path: str, *, timeout_s: float = ANSWER_S) -> Any:  # Any: JSON
+    def get(self, path: str, *, timeout_s: float = LOOK_S) -> Any:  # Any: JSON
         """What the gateway says there."""
         with self._asked("GET", path, None, timeout_s) as answer:
-            return self._json(answer.read())
+            return self._json(answer)
 
     def post(self, path: str, body: Mapping[str, Any], *, timeout_s: float = ANSWER_S) -> Any:
         """Have the gateway do something."""
         with self._asked("POST", path, body, timeout_s) as answer:
-            return self._json(answer.read())
+            return self._json(answer)
 
     def delete(self, path: str) -> Any:  # Any: JSON
         """Have the gateway drop something."""
         with self._asked("DELETE", path, None, ANSWER_S) as answer:
-            return self._json(answer.read())
+            return self._json(answer)
 
     @contextlib.contextmanager
     def stream(
@@ -54,7 +57,7 @@ class Client:
         """The answer's headers, and its lines as they come; leaving the block hangs up."""
         with self._asked("POST", path, body, timeout_s, headers) as answer:
             found = {name.lower(): value for name, value in answer.getheaders()}
-            yield found, _lines(answer)
+            yield found, self._lines(answer)
 
     @contextlib.contextmanager
     def _asked(
@@ -73,21 +76,36 @@ class Client:
         if content is not None:
             headers["Content-Type"] = "application/json"
         try:
-            connection.connect()
-            connection.sock.settimeout(timeout_s)
-            connection.request(method, path, body=content, headers=headers)
-            answer = connection.getresponse()
-            if answer.status >= 400:
-                self._refuse(answer.status, answer.read())
+            with self._in_words():
+                connection.connect()
+                connection.sock.settimeout(timeout_s)
+                connection.request(method, path, body=content, headers=headers)
+                answer = connection.getresponse()
+                if answer.status >= 400:
+                    self._refuse(answer.status, answer.read())
             yield answer
+        finally:
+            connection.close()
+
+    @contextlib.contextmanager
+    def _in_words(self) -> Generator[None]:
+        """What goes wrong on the way to the gateway and back; what our own output does is another matter."""
+        try:
+            yield
         except TimeoutError:
             raise errors.CommandFailed(
-                f"{self.url} did not answer in time; see `lmg logs`"
+                f"{self.url} did not answer in time; `lmg doctor` says who has the port"
             ) from None
         except (OSError, http.client.HTTPException) as error:
             raise errors.Unreachable(self._unreachable(error)) from None
-        finally:
-            connection.close()
+
+    def _lines(self, answer: http.client.HTTPResponse) -> Iterator[bytes]:
+        while True:
+            with self._in_words():
+                line = answer.readline()
+            if not line:
+                return
+            yield line.rstrip(b"\r\n")
 
     def _refuse(self, status: int, content: bytes) -> None:
         try:
@@ -98,13 +116,20 @@ class Client:
             raise errors.Unreachable(_FOREIGN.format(url=self.url)) from None
         if status == 404:
             raise errors.NoSuchThing(message)
+        if status == 401:
+            raise errors.RefusedByGateway(
+                "this gateway wants a key: set LMG_API_KEY to one of its server.keys, or name its "
+                "configuration with --config"
+            )
         if code == "queue_timeout":
             raise errors.StillQueued(message)
         if status in _REFUSED:
             raise errors.RefusedByGateway(message)
         raise errors.CommandFailed(message)
 
-    def _json(self, content: bytes) -> Any:  # Any: JSON
+    def _json(self, answer: http.client.HTTPResponse) -> Any:  # Any: JSON
+        with self._in_words():
+            content = answer.read()
         try:
             return json.loads(content or b"{}")
         except ValueError:
@@ -168,8 +193,3 @@ def _peeked(file: Path, env: Mapping[str, str]) -> tuple[Mapping[str, Any], Path
     folder = data.get("state_dir")
     chosen = Path(folder).expanduser() if isinstance(folder, str) else paths.state_dir(env)
     return (server if isinstance(server, dict) else {}), chosen
-
-
-def _lines(answer: http.client.HTTPResponse) -> Iterator[bytes]:
-    while line := answer.readline():
-        yield line.rstrip(b"\r\n")

@@ -77,6 +77,13 @@ class Unreachable(GatewayError):
     exit_code = 3
 
 
+class Usage(GatewayError):
+    """Something is missing on the command line, or cannot be meant."""
+
+    code = "usage"
+    exit_code = 2
+
+
 class NoSuchThing(GatewayError):
     """The gateway knows no such model, work item, job or tool."""
 

@@ -118,7 +118,12 @@ class Reloader:
         """Folders, not files: editors and tools replace a file rather than write into it."""
         found = {file.parent: False for file in config.find(self._file, self._env)}
         folder = paths.config_dir(self._env)
-        if self._file is None and not self._env.get("LMG_CONFIG") and folder.is_dir():
+        if self._file is None and not self._env.get("LMG_CONFIG"):
+            try:
+                # What is not there cannot be watched, and the first configuration may come while this runs.
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            except OSError:
+                return found
             found = {place: deep for place, deep in found.items() if folder not in place.parents}
             found[folder] = True  # `conf.d` may come later
         return found

@@ -5,8 +5,10 @@ import os
 import re
 
 import anyio
+import psutil
 
 from local_model_gateway import errors, paths
+from local_model_gateway.adding import additions
 from local_model_gateway.terminal import Terminal
 
 _SIZE = re.compile(r"([0-9]{1,6})(MiB|GiB)")
@@ -26,6 +28,8 @@ def run(given: argparse.Namespace, terminal: Terminal) -> int:
     mib = int(size[1]) * (1024 if size[2] == "GiB" else 1)
     folder = paths.cache_dir(os.environ) / "demo"
     names = [f"demo-{number + 1}" for number in range(max(1, min(given.models, 8)))]
+    # More than half of the memory each, they say: only one fits, and a swap is to be seen.
+    claim_mib = psutil.virtual_memory().total * 11 // 20 >> 20
     section: list[str] = ["runtimes:"]
     for name in names:
         file = folder / f"{name}-{mib}.gguf"
@@ -35,18 +39,21 @@ def run(given: argparse.Namespace, terminal: Terminal) -> int:
         except launch.Unstartable as error:
             raise errors.CommandFailed(str(error)) from None
         section += [f"  {name}:", "    engine: embedded", f"    model: {file}"]
+        section += [f"    memory: {claim_mib}MiB"]
     written = paths.config_dir(os.environ) / "conf.d" / "demo.yaml"
     written.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     written.write_text("\n".join(["version: 1", *section]) + "\n", encoding="utf-8")
     written.chmod(0o600)
     content = {"status": "ok", "models": names, "config": str(written), "size_mib": mib}
+    taken = additions.taken(given, added=names)
     text = "\n".join(
         [
             f"wrote {paths.shown(written)}: {', '.join(names)}, {mib} MiB each",
             "They say one sentence, whatever you ask; what there is to see is the queue.",
+            taken.said,
             "",
-            "Next  lmg down; lmg up",
-            *(f'      lmg run {name} "Say hello" &' for name in names),
+            "Next  lmg top, in a terminal beside",
+            *(f'      lmg run {name} "Say hello"' for name in names),
             f"Undo  rm {paths.shown(written)}; rm -r {paths.shown(folder)}",
         ]
     )

@@ -2,9 +2,10 @@
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
-from local_model_gateway import config, config_reader, errors, paths
+from local_model_gateway import config, config_reader, errors, paths, phrases
 from local_model_gateway.detection import survey, telling
 from local_model_gateway.terminal import Terminal
 
@@ -37,9 +38,23 @@ def run(given: argparse.Namespace, terminal: Terminal) -> int:
     if given.dry_run:
         lines += [f"{paths.shown(target)} would be:", "", text]
     else:
-        lines += [f"wrote {paths.shown(target)}, {len(chosen)} models", "Next  lmg up"]
+        lines += [f"wrote {paths.shown(target)}, {phrases.count(len(chosen) or 1, 'model')}"]
+        lines += _next(given, target, [choice.name for choice in chosen])
     terminal.result("lmg.init/1", content, "\n".join(lines))
     return 0
+
+
+def _next(given: argparse.Namespace, target: Path, names: Sequence[str]) -> list[str]:
+    """A gateway that runs looks into the user's folder, and nowhere else unless it was told so."""
+    from local_model_gateway.adding import additions
+
+    if target.parent != paths.config_dir(os.environ):
+        return ["Next  lmg up"]
+    taken = additions.taken(given, added=names)
+    return [
+        taken.said,
+        f'Next  lmg run {names[0]} "Say hello"' if taken.taken and names else "Next  lmg up",
+    ]
 
 
 def write(target: Path, text: str, *, force: bool = False) -> Path | None:

@@ -28,7 +28,7 @@ def run(given: argparse.Namespace, terminal: Terminal) -> int:
         terminal.result("lmg.jobs/1", {"jobs": jobs}, text)
         return 0
     if given.id is None:
-        raise errors.NoSuchThing(f"`lmg jobs {given.action}` needs an id; `lmg jobs` lists them")
+        raise errors.Usage(f"`lmg jobs {given.action}` needs an id; `lmg jobs` lists them")
     known = (str(job["id"]) for job in gateway.get("/v1/jobs")["data"])
     path = f"/v1/jobs/{urllib.parse.quote(queue.whole_id(given.id, known), safe='')}"
     if given.action == "cancel":

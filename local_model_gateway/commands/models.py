@@ -16,7 +16,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace, terminal: Terminal) -> int:
     models = client.find(given).get("/v1/models")["data"]
     rows = [_row(model) for model in models]
-    text = terminal.table(HEADER, rows) if rows else "no models; `lmg init` looks for some"
+    text = terminal.table(HEADER, rows) if rows else "no models; `lmg init --user` looks for some"
     notices = {str(model["notice"]) for model in models if model.get("notice")}
     terminal.result("lmg.models/1", {"models": models}, "\n".join([text, *sorted(notices)]))
     return 0

@@ -23,7 +23,7 @@ def run(given: argparse.Namespace, terminal: Terminal) -> int:
 def said(runtimes: list[Picture], terminal: Terminal) -> str:
     """The table of `lmg ps`: what is loaded first."""
     if not runtimes:
-        return "no models; `lmg init` looks for some"
+        return "no models; `lmg init --user` looks for some"
     rows = [row(line) for line in sorted(runtimes, key=lambda one: one["state"] == "stopped")]
     return terminal.table(HEADER, rows)
 

@@ -59,7 +59,7 @@ def run(given: argparse.Namespace, terminal: Terminal) -> int:
 
 def _id(given: argparse.Namespace, gateway: client.Client) -> str:
     if given.id is None:
-        raise errors.NoSuchThing(f"`lmg queue {given.action}` needs an id; `lmg queue` shows them")
+        raise errors.Usage(f"`lmg queue {given.action}` needs an id; `lmg queue` shows them")
     picture = gateway.get("/status")
     return whole_id(given.id, (one["id"] for one in (*picture["running"], *picture["queue"])))
 
@@ -77,7 +77,7 @@ def _rank(given: argparse.Namespace) -> int:
     word = str(given.rank or "")
     rank = RANKS.get(word, int(word) if word.isdigit() else -1)
     if not 0 <= rank <= 100:
-        raise errors.CommandFailed("write a priority from 0 to 100, or batch, normal or high")
+        raise errors.Usage("write a priority from 0 to 100, or batch, normal or high")
     return rank
 
 

@@ -122,7 +122,7 @@ def _body(given: argparse.Namespace, terminal: Terminal) -> dict[str, Any]:
     elif not sys.stdin.isatty() and _something_waits() and (more := sys.stdin.read()).strip():
         prompt = f"{prompt}\n\n{more}"
     if not prompt.strip():
-        raise errors.CommandFailed('say what to ask: lmg run MODEL "PROMPT"')
+        raise errors.Usage('say what to ask: lmg run MODEL "PROMPT"')
     system = [{"role": "system", "content": given.system}] if given.system else []
     body = {
         "model": given.model,

@@ -118,13 +118,13 @@ def greeting(gateway: "Gateway") -> str:
     if has_toy(settings):
         lines += [
             TOY,
-            "For a real one: `lmg init` looks for engines and models on this machine.",
+            "For a real one: `lmg init --user` looks for engines and models on this machine.",
             "",
         ]
     if models:
         lines += ["Try", f"  {curl(url, models[0], bool(settings.server.keys))}", ""]
     else:
-        lines += ["No model is configured yet: lmg init", ""]
+        lines += ["No model is configured yet: lmg init --user", ""]
     return "\n".join(lines)
 
 

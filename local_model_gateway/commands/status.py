@@ -85,7 +85,7 @@ def problems(picture: Picture) -> Iterator[tuple[str, str]]:
 def next_step(picture: Picture) -> str:
     """What most people would do now."""
     if not picture["runtimes"] or (picture.get("config") or {}).get("built_in"):
-        return "lmg init   looks for engines and models on this machine"
+        return "lmg init --user   looks for engines and models on this machine"
     if picture["queue"]:
         return "lmg queue   who waits, and until when · lmg top   the same, as it changes"
     if picture["running"] or picture["finished_today"]:

@@ -2,13 +2,16 @@
 
 import json
 import os
+import shlex
 from pathlib import Path
 
+import anyio
 import pytest
 from anyio import to_thread
 
 from local_model_gateway import announcement, cli
 from tests.cli import stub
+from tests.cli.test_verbs import EVENTS
 from tests.config.bad_configs import BAD, Bad
 from tests.doctor import imitations
 
@@ -89,6 +92,42 @@ async def test_what_the_disk_refuses_is_said_in_one_line_with_its_place(tmp_path
     assert ran.code == 1
     assert ran.err.endswith("~/file/here: Not a directory\n")
     assert "Traceback" not in ran.err
+
+
+async def test_an_output_that_takes_nothing_is_said_and_blames_nobody_else(tmp_path: Path) -> None:
+    shell = stub.shell(tmp_path)
+    async with stub.served(events=EVENTS) as gateway:
+        for words in ("status", "run tiny hi"):
+            script = f"exec {shlex.join(shell.argv())} {words} --url {gateway.url} > /dev/full"
+            with anyio.fail_after(stub.LIMIT_S):
+                ran = await anyio.run_process(["sh", "-c", script], check=False, env=shell.env)
+            said = ran.stderr.decode()
+            assert ran.returncode == 1, said
+            assert said.endswith("the output could not be written: No space left on device\n")
+            assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["run tiny -", "queue cancel", "queue priority", "jobs show", "status --url http://[::1"],
+)
+async def test_what_is_missing_on_the_command_line_is_a_usage_error(
+    tmp_path: Path, words: str
+) -> None:
+    async with stub.served() as gateway:
+        given = words.split()
+        more = [] if "--url" in given else ["--url", gateway.url]
+        ran = await stub.shell(tmp_path).lmg(*given, *more)
+    assert ran.code == 2
+    assert len(ran.err.splitlines()) == 1
+
+
+async def test_a_gateway_that_wants_a_key_is_given_one_by_a_variable(tmp_path: Path) -> None:
+    refused = (401, "invalid_api_key", "A valid key is needed; send `Authorization: Bearer KEY`.")
+    async with stub.served(refuse=refused) as gateway:
+        ran = await stub.shell(tmp_path).here("status", "--url", gateway.url)
+    assert ran.code == 6
+    assert "set LMG_API_KEY" in ran.err
 
 
 async def test_the_version_is_told(tmp_path: Path) -> None:

@@ -164,7 +164,9 @@ async def test_a_machine_with_nothing_is_no_dead_end(
     assert "first token" in ran.out
     assert as_json.json["models"] == [{"id": "tiny", "engine": "embedded", "state": "ready"}]
     assert as_json.json["warnings"]
-    assert not (tmp_path / "config").exists()  # so that the next `up` looks around again
+    assert not list(
+        (tmp_path / "config").rglob("*.yaml")
+    )  # so that the next `up` looks around again
 
 
 async def test_who_says_no_keeps_a_machine_without_a_configuration(
@@ -177,7 +179,7 @@ async def test_who_says_no_keeps_a_machine_without_a_configuration(
         await shell.lmg("down", "--drain", "0s")
     in_order(shown(up), "Use this model? It loads only when asked for.", "Nothing was written", "✓")
     assert [one["id"] for one in models.json["models"]] == ["tiny"]
-    assert not (tmp_path / "config").exists()
+    assert not list((tmp_path / "config").rglob("*.yaml"))
 
 
 async def test_several_at_once_start_one_gateway_and_all_find_it(
@@ -215,3 +217,38 @@ async def test_a_taken_port_and_a_state_that_cannot_be_kept_are_named(
         taken.err,
     )
     assert "nothing can be kept in ~/taken/local-model-gateway" in unkept.json["error"]["message"]
+
+
+async def test_a_gateway_without_a_configuration_takes_the_first_one_while_it_runs(
+    network: private_network.Network, tmp_path: Path
+) -> None:
+    shell = shell_in(network, tmp_path)
+    up = await shell.lmg("up", "--yes", "--json")
+    try:
+        with network.running(FAKE, *SPEAKS_OLLAMA, ready="listening"):
+            init = await shell.lmg("init", "--user")
+            ran = await shell.lmg("run", "gemma4:12b", "Say hello", "--json")
+    finally:
+        await shell.lmg("down", "--drain", "0s")
+    assert [one["id"] for one in up.json["models"]] == ["tiny"]
+    in_order(init.out, "1 model\n", "The running gateway has taken it", "Next  lmg run gemma4-12b")
+    assert (ran.code, ran.json["finish_reason"]) == (0, "stop"), ran.out
+
+
+async def test_the_demo_is_a_swap_to_be_seen(
+    network: private_network.Network, tmp_path: Path
+) -> None:
+    shell = shell_in(network, tmp_path)
+    await shell.lmg("up", "--yes")
+    try:
+        demo = await shell.lmg("demo", "--size", "1MiB")
+        states = []
+        for name in ("demo-1", "demo-2"):
+            assert (await shell.lmg("run", name, "hi")).code == 0
+            models = (await shell.lmg("models", "--json")).json["models"]
+            states.append({one["id"]: one["state"] for one in models})
+    finally:
+        await shell.lmg("down", "--drain", "0s")
+    assert "The running gateway has taken it" in demo.out
+    assert [one["demo-1"] for one in states] == ["ready", "stopped"]
+    assert states[1]["demo-2"] == "ready"

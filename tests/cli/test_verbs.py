@@ -159,7 +159,7 @@ async def test_an_answer_that_breaks_off_is_no_success(
     ("refusal", "code"),
     [
         ((404, "model_not_found", "no model 'x'; did you mean tiny?"), 5),
-        ((401, "invalid_api_key", "a key is needed"), 6),
+        ((403, "forbidden", "this key may only look"), 6),
         ((403, "origin_not_allowed", "no"), 6),
         ((429, "queue_full", "500 requests are waiting"), 6),
         ((504, "queue_timeout", "waited 10 s behind big"), 7),
