@@ -1,10 +1,14 @@
 """Service files, completion scripts, recipes and the first configuration."""
 
+import contextlib
+import json
 import os
 import plistlib
 import shutil
+import signal
 import socket
 import subprocess
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import anyio
@@ -145,33 +149,65 @@ async def test_without_a_bus_the_error_says_how_to_get_one(tmp_path: Path) -> No
     assert "Nothing was installed" in ran.err
 
 
-async def test_a_service_is_not_put_beside_a_gateway_that_runs_already(tmp_path: Path) -> None:
-    shell = with_systemctl(tmp_path)
-    state = tmp_path / "state" / paths.APP
-    running = announcement.Announcement("http://127.0.0.1:1", os.getpid(), 1, "1")
-    await to_thread.run_sync(announcement.write, state, running)
-    before = tree(tmp_path)
-    ran = await shell.here("service", "install")
-    assert (ran.code, tree(tmp_path)) == (6, before)
-    assert "lmg service install --yes" in ran.err
-
-
-async def test_a_gateway_in_the_background_makes_room_for_the_service(tmp_path: Path) -> None:
-    shell = with_systemctl(tmp_path)
-    file = tmp_path / "any-port.yaml"
+@contextlib.asynccontextmanager
+async def in_the_background(shell: stub.Shell) -> AsyncGenerator[tuple[Path, int]]:
+    """A gateway of `lmg up`: its configuration and its process; what runs at the end is stopped."""
+    file = shell.home / "any-port.yaml"
     file.write_text("server: {port: 0}\n")
     file.chmod(0o600)
     up = await shell.lmg("up", "--json", "--config", str(file))
     try:
-        ran = await pseudo_terminal.lmg(
-            shell, "service", "install", "--config", str(file), typed="y\n"
-        )
+        yield file, up.json["pid"]
     finally:
-        await shell.lmg("down", "--drain", "0s", "--config", str(file))
+        with anyio.CancelScope(shield=True):
+            await shell.lmg("down", "--drain", "0s", "--config", str(file))
+
+
+async def test_a_service_is_not_put_beside_a_gateway_that_runs_already(tmp_path: Path) -> None:
+    shell = with_systemctl(tmp_path)
+    async with in_the_background(shell) as (file, pid):
+        ran = await shell.here("service", "install", "--config", str(file))
+        assert await to_thread.run_sync(announcement.alive, pid)
+    assert ran.code == 6, ran
+    assert "lmg service install --yes" in ran.err
+    assert not (tmp_path / "config" / "systemd").exists()
+
+
+async def test_a_stranger_that_has_the_number_of_a_crashed_gateway_is_let_alone(
+    tmp_path: Path,
+) -> None:
+    shell = with_systemctl(tmp_path)
+    async with in_the_background(shell) as (file, pid):
+        note = tmp_path / "state" / paths.APP / announcement.FILE
+        left = json.loads(note.read_text())
+        os.kill(pid, signal.SIGKILL)
+    async with await anyio.open_process(["sleep", "600"]) as stranger:
+        try:
+            older = {**left, "pid": stranger.pid, "born": None, "started_at": 1.0}
+            for named in ({**left, "pid": stranger.pid}, older):
+                note.write_text(json.dumps(named))
+                down = await shell.lmg("down", "--json", "--config", str(file))
+                assert (down.code, down.json["was_running"]) == (0, False)
+                checks = (await shell.lmg("doctor", "--json", "--config", str(file))).json["checks"]
+                found = {check["id"] for check in checks if check["subject"] == "Gateway"}
+                assert "GATEWAY-DOWN" in found
+                assert not found & {"GATEWAY-SILENT", "GATEWAY-SUSPENDED"}
+            installed = await shell.here("service", "install", "--yes", "--config", str(file))
+            assert installed.code == 0, installed
+            assert stranger.returncode is None
+        finally:
+            stranger.kill()
+
+
+async def test_a_gateway_in_the_background_makes_room_for_the_service(tmp_path: Path) -> None:
+    shell = with_systemctl(tmp_path)
+    async with in_the_background(shell) as (file, pid):
+        words = ("service", "install", "--config", str(file))
+        ran = await pseudo_terminal.lmg(shell, *words, typed="y\n")
+        assert not await to_thread.run_sync(announcement.alive, pid)
     assert ran.code == 0, ran.out
-    assert f"A gateway runs already, pid {up.json['pid']}. It is stopped first" in ran.out
+    assert f"A gateway runs already, pid {pid}. It is stopped first" in ran.out
     assert "installed" in ran.out
-    assert not await to_thread.run_sync(announcement.alive, up.json["pid"])
     assert "enable --now" in await to_thread.run_sync((tmp_path / "calls").read_text)
 
 
