@@ -83,6 +83,13 @@ class QueueTimeout(Waited):
         self.waited_s, self.behind = waited_s, behind
 
 
+_NEVER_RAN = {
+    "model_missing": "did not find its model",
+    "not_installed": "could not be started, as its program is not there",
+    "bad_flag": "could not be started as it is configured",
+}
+
+
 class RuntimeFailed(Waited):
     """The runtime did not come up, or is backing off after it did not."""
 
@@ -97,7 +104,9 @@ class RuntimeFailed(Waited):
         retry_after_s: float,
     ) -> None:
         ended = (
-            "was not ready in time" if exit_code is None else f"ended with exit code {exit_code}"
+            _NEVER_RAN.get(failure_class, "was not ready in time")
+            if exit_code is None
+            else f"ended with exit code {exit_code}"
         )
         super().__init__(f"{runtime} {ended} ({failure_class}); see `lmg logs --source {runtime}`")
         self.runtime, self.failure_class, self.exit_code = runtime, failure_class, exit_code

@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import shutil
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,6 +56,7 @@ def run(given: argparse.Namespace, terminal: Terminal) -> int:
         said = _already(setting, changes, terminal) if done else shown
         terminal.result("lmg.connect/1", {**content, "done": done}, said)
         return 0
+    _programs_there(given.client, pending)
     if not given.yes:
         terminal.note(shown + "\n")
         if not terminal.agreed("Go ahead?"):
@@ -195,6 +197,16 @@ def _rows_of(change: connections.Change) -> list[str]:
             return [_row("It changes", f"{change.text} (backup kept)")]
         case _:
             return [_row("By hand", change.text)]
+
+
+def _programs_there(client_name: str, pending: Sequence[connections.Change]) -> None:
+    """Before anybody is asked to agree to what cannot be done."""
+    for change in pending:
+        if change.kind == "run" and shutil.which(change.run[0]) is None:
+            raise errors.NoSuchThing(
+                f"{change.run[0]} is not on the PATH, and has to be asked; install it first "
+                f"(`lmg recipes show {client_name}` says where)"
+            )
 
 
 def _row(label: str, text: str) -> str:
