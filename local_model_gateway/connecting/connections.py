@@ -184,9 +184,14 @@ def _writing(change: Change) -> Change:
     assert change.path is not None
     if change.before == change.after:
         return dataclasses.replace(change, pending=False)
-    if (problem := whole_files.why_not(change.path)) is not None:
-        raise errors.RefusedByGateway(problem)
+    _allowed(change.path)
     return change
+
+
+def _allowed(path: Path) -> None:
+    """Raises where something forbids replacing this file."""
+    if (problem := whole_files.why_not(path)) is not None:
+        raise errors.RefusedByGateway(problem)
 
 
 def _write(client: str, change: Change, book: Book) -> None:
@@ -251,6 +256,7 @@ def _undone(step: Done, rendered: Rendered) -> Undone:
     copy_lost = step.backup is not None and old is None
     whole = path is not None and now is not None and now == step.after_sha256 != old
     if path is not None and whole and not copy_lost:
+        _allowed(path)
         _restore(path, step.backup)
         return _cleared(step)
     if step.kind == "run":
@@ -279,6 +285,7 @@ def _taken_out(step: Done, path: Path) -> Undone:
     except merging.CannotMerge as error:
         problem = f"{shown} was changed since ({error}); take {keys} out by hand"
         return Undone(problem, forget=False)
+    _allowed(path)
     whole_files.replace(path, text.encode())
     kept = f"; as it was before: {paths.shown(Path(step.backup))}" if step.backup and before else ""
     return Undone(note=f"{shown} was changed since, so only our part was taken out{kept}")

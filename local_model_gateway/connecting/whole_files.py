@@ -24,6 +24,11 @@ def text(path: Path) -> str | None:
 def read(path: Path) -> bytes | None:
     """The content; None where there is no file."""
     try:
+        # Opening a pipe waits for its other end, and a device is never replaced by a file.
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise errors.RefusedByGateway(
+                f"{paths.shown(path)} is not a plain file; nothing was changed"
+            )
         return path.read_bytes()
     except FileNotFoundError:
         return None
@@ -45,6 +50,9 @@ def why_not(path: Path) -> str | None:
     if target.exists() and not target.stat().st_mode & stat.S_IWUSR:
         # A rename would get past it, but whoever protects a file means it.
         return f"{paths.shown(path)} is read-only; `chmod u+w` it first, if you want this change"
+    if target.exists() and not os.access(target, os.W_OK):
+        # A rename would get past this too, and the file would change hands.
+        return f"{paths.shown(path)} cannot be written to by you; check who owns it"
     folder = next(one for one in target.parents if one.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         return f"{paths.shown(folder)} cannot be written to; check who owns it"

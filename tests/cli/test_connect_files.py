@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from local_model_gateway import paths
+from local_model_gateway.connecting import whole_files
 from recipes.front_matter import FileStep, MergeStep
 from tests.cli import client_programs, stub
 from tests.cli.client_programs import CHANGING, CLIENTS, path_of, programs, shell_with, steps, tree
@@ -146,6 +148,48 @@ async def test_a_file_that_is_read_only_is_refused_before_anything_is_asked(tmp_
     assert "read-only" in ran.err
     assert "chmod u+w" in ran.err
     assert file.read_text() == "{}"
+
+
+def test_a_file_that_this_user_may_not_write_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, real = tmp_path.resolve() / "mcp.json", os.access
+    file.write_text("{}")
+    assert whole_files.why_not(file) is None
+    monkeypatch.setattr(os, "access", lambda path, mode: path != file and real(path, mode))
+    assert "check who owns it" in str(whole_files.why_not(file))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes what it likes")
+def test_a_link_to_a_file_of_somebody_else_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "mcp.json"
+    file.symlink_to("/etc/passwd")
+    assert str(whole_files.why_not(file)).startswith(f"{paths.shown(file)} cannot be written to")
+
+
+async def test_a_file_that_was_made_read_only_since_stays_when_undoing(tmp_path: Path) -> None:
+    shell, file = shell_with(tmp_path), tmp_path / ".cursor" / "mcp.json"
+    async with stub.served() as gateway:
+        await shell.here("connect", "cursor", "--yes", "--url", gateway.url)
+    file.chmod(0o444)
+    refused = await shell.here("disconnect", "cursor")
+    assert refused.code == 1
+    assert file.exists()
+    file.chmod(0o600)
+    assert (await shell.here("disconnect", "cursor")).code == 0
+    assert not file.exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes among files here")
+async def test_a_pipe_in_place_of_a_clients_file_is_not_waited_for(tmp_path: Path) -> None:
+    shell, file = shell_with(tmp_path), tmp_path / ".cursor" / "mcp.json"
+    file.parent.mkdir()
+    os.mkfifo(file)
+    async with stub.served() as gateway:
+        ran = await shell.here("connect", "cursor", "--yes", "--url", gateway.url)
+    assert ran.code == 6
+    assert "is not a plain file" in ran.err
+    assert file.is_fifo()
 
 
 async def test_a_profile_that_is_somebodys_own_is_not_overwritten(tmp_path: Path) -> None:
