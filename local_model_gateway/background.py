@@ -1,11 +1,10 @@
 """A gateway in the background: the one that runs already, or one started as a session of its own."""
 
 import contextlib
-import fcntl
 import os
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 from local_model_gateway import (
@@ -33,8 +32,10 @@ def ensure(
     state_dir = settings.state_path(os.environ)
     with _turn(state_dir, terminal):
         announced = announcement.read(state_dir)
-        if announced is not None and _answers(announced, settings):
-            return announced, False
+        if announced is not None and (stopping := _stopping(announced, settings)) is not None:
+            if not stopping:
+                return announced, False
+            gone(announced.pid, settings.server.drain, terminal)
         if port is None and (service := _service(settings, file)) is not None:
             return _by(service, settings, state_dir, terminal), True
         return _started(_words(file, port), state_dir, terminal), True
@@ -44,7 +45,9 @@ def ensure(
 def _turn(state_dir: Path, terminal: Terminal) -> Generator[None]:
     """One at a time: who comes second waits, and finds the gateway that the first one started."""
     try:
-        (state_dir / "logs").mkdir(mode=0o700, parents=True, exist_ok=True)
+        # One after the other: the mode is for the last one only, and jobs are nobody else's business.
+        for folder in (state_dir, state_dir / "logs"):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(state_dir / "up.lock", os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise errors.CommandFailed(
@@ -64,6 +67,9 @@ def _turn(state_dir: Path, terminal: Terminal) -> Generator[None]:
 
 
 def _taken(descriptor: int) -> bool:
+    # Late: there is none on Windows, where `lmg down` and `lmg service` need all the rest.
+    import fcntl  # noqa: PLC0415
+
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -71,14 +77,12 @@ def _taken(descriptor: int) -> bool:
     return True
 
 
-def _answers(announced: announcement.Announcement, settings: config.Config) -> bool:
-    if not announcement.alive(announced.pid):
-        return False
+def _stopping(announced: announcement.Announcement, settings: config.Config) -> bool | None:
+    """Whether it is on its way out; None where nothing answers."""
     try:
-        client_of(announced, settings).get("/health", timeout_s=5)
+        return bool(client_of(announced, settings).get("/status", timeout_s=5)["stopping"])
     except errors.GatewayError:
-        return False
-    return True
+        return None
 
 
 def client_of(announced: announcement.Announcement, settings: config.Config) -> client.Client:
@@ -96,19 +100,43 @@ def stop(announced: announcement.Announcement, settings: config.Config, terminal
 
 def gone(pid: int, drain_s: float, terminal: Terminal) -> None:
     """Wait for the end of one that was told to stop."""
+    _until(
+        lambda: not announcement.alive(pid) or _reaped(pid),
+        f"pid {pid} still runs after {{}}; see `lmg logs`",
+        drain_s,
+        terminal,
+    )
+
+
+def silent(gateway: client.Client, drain_s: float, terminal: Terminal) -> None:
+    """Wait until one that runs elsewhere, with process numbers of its own, answers no more."""
+
+    def gave_up() -> bool:
+        try:
+            gateway.get("/health", timeout_s=5)
+        except errors.Unreachable:
+            return True
+        except errors.GatewayError:
+            return False  # it says that it is stopping
+        return False
+
+    _until(gave_up, f"{gateway.url} still answers after {{}}", drain_s, terminal)
+
+
+def _until(ended: Callable[[], bool], late: str, drain_s: float, terminal: Terminal) -> None:
     began = time.monotonic()
-    while announcement.alive(pid) and not _reaped(pid):
+    while not ended():
         waited = time.monotonic() - began
         if waited > drain_s + STOP_S:
-            raise errors.CommandFailed(
-                f"pid {pid} still runs after {phrases.span(waited)}; see `lmg logs`"
-            )
+            raise errors.CommandFailed(late.format(phrases.span(waited)))
         terminal.progress(f"stopping, {waited:.0f} s")
         time.sleep(LOOK_S)
 
 
 def _reaped(pid: int) -> bool:
     """Where the gateway is a child of this very process, as in tests, only we can see it off."""
+    if sys.platform == "win32":  # where nobody has to be collected
+        return False
     try:
         return os.waitpid(pid, os.WNOHANG)[0] == pid
     except ChildProcessError:
@@ -141,7 +169,7 @@ def _by(
     while time.monotonic() - began < START_S:
         terminal.progress(f"starting as a service, {time.monotonic() - began:.0f} s")
         announced = announcement.read(state_dir)
-        if announced is not None and _answers(announced, settings):
+        if announced is not None and _stopping(announced, settings) is False:
             return announced
         time.sleep(LOOK_S)
     raise errors.CommandFailed(
@@ -187,7 +215,8 @@ def _started(words: list[str], state_dir: Path, terminal: Terminal) -> announcem
 
 def _fail(code: int, log: Path) -> None:
     lines = log.read_text(errors="replace").strip().splitlines()
-    said = "\n".join(lines[-LAST_LINES:]) or f"see {paths.shown(log)}"
+    # On a full disk it could not even write that.
+    said = "\n".join(lines[-LAST_LINES:]) or "it said nothing; `lmg doctor` says more"
     error = errors.CommandFailed(f"the gateway did not start: {said}")
-    error.exit_code = code if code > 0 else 1
+    error.exit_code = code if 0 < code <= errors.StillQueued.exit_code else 1
     raise error

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import stat
 import sys
 from collections.abc import Generator
 from pathlib import Path
@@ -252,3 +253,25 @@ async def test_the_demo_is_a_swap_to_be_seen(
     assert "The running gateway has taken it" in demo.out
     assert [one["demo-1"] for one in states] == ["ready", "stopped"]
     assert states[1]["demo-2"] == "ready"
+
+
+async def test_up_waits_for_the_end_of_one_that_is_stopping_and_starts_anew(
+    network: private_network.Network, tmp_path: Path
+) -> None:
+    shell = shell_in(network, tmp_path)
+    slow = ("--tokens", "60", "--token-delay-ms", "50")
+    with network.running(FAKE, *SPEAKS_OLLAMA, *slow, ready="listening"):
+        first = await shell.lmg("up", "--yes", "--json")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(shell.lmg, "run", "gemma4:12b", "hi")
+            while not (await shell.lmg("status", "--json")).json["running"]:
+                pass
+            tasks.start_soon(shell.lmg, "down")
+            while not (await shell.lmg("status", "--json")).json["stopping"]:
+                pass
+            second = await shell.lmg("up", "--json")
+        status = await shell.lmg("status", "--json")
+        await shell.lmg("down", "--drain", "0s")
+    assert (second.code, second.json["created"]) == (0, True), second.out
+    assert first.json["pid"] != second.json["pid"] == status.json["gateway"]["pid"]
+    assert stat.S_IMODE((tmp_path / "state" / "local-model-gateway").stat().st_mode) == 0o700
