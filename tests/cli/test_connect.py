@@ -320,3 +320,19 @@ async def test_a_recipe_is_shown_as_a_page_and_as_data(tmp_path: Path, name: str
         assert step in page.out
     for text in data["blocks"].values():
         assert all(line.strip() in page.out for line in text.splitlines())
+
+
+async def test_a_program_that_is_not_there_is_said_before_anybody_agrees(tmp_path: Path) -> None:
+    shell = shell_with(tmp_path)
+    async with stub.served() as gateway:
+        ran = await pseudo_terminal.lmg(
+            stub.Shell(shell.home, {**shell.env, "PATH": str(tmp_path / "bin")}),
+            "connect",
+            "claude-code",
+            "--url",
+            gateway.url,
+            typed="y\n",
+        )
+    assert ran.code == 5
+    assert "claude is not on the PATH" in ran.out
+    assert "Go ahead?" not in ran.out
