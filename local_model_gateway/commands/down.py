@@ -24,11 +24,14 @@ def run(given: argparse.Namespace, terminal: Terminal) -> int:
         pid = int(gateway.get("/status")["gateway"]["pid"])
         gateway.post("/admin/shutdown", {"drain_s": given.drain})
     except errors.Unreachable:
-        if announced is None or not announcement.alive(announced.pid):
+        if announced is None:
             terminal.result("lmg.down/1", {"status": "ok", "was_running": False}, "not running")
             return 0
         raise
-    background.gone(pid, given.drain, terminal)
+    if announced is not None and announced.pid == pid:
+        background.gone(pid, given.drain, terminal)
+    else:  # the number may be one of a container's, or of another machine's
+        background.silent(gateway, given.drain, terminal)
     content = {"status": "ok", "was_running": True, "pid": pid}
     terminal.result("lmg.down/1", content, f"stopped (pid {pid})")
     return 0

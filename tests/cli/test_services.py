@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
@@ -209,6 +210,40 @@ async def test_a_gateway_in_the_background_makes_room_for_the_service(tmp_path: 
     assert f"A gateway runs already, pid {pid}. It is stopped first" in ran.out
     assert "installed" in ran.out
     assert "enable --now" in await to_thread.run_sync((tmp_path / "calls").read_text)
+
+
+async def test_a_gateway_elsewhere_is_down_when_it_answers_no_more(tmp_path: Path) -> None:
+    """The number of its process, 1 in a container, is one of ours that goes on."""
+    ended: list[stub.Ran] = []
+
+    async def down(url: str) -> None:
+        ended.append(await stub.shell(tmp_path).lmg("down", "--json", "--url", url))
+
+    async with anyio.create_task_group() as tasks, stub.served() as gateway:
+        tasks.start_soon(down, gateway.url)
+        with anyio.fail_after(stub.LIMIT_S):
+            while "/admin/shutdown" not in [path for _, path, _ in gateway.asked]:
+                await anyio.sleep(0.02)
+    assert [ran.code for ran in ended] == [0], ended
+    assert ended[0].json["pid"] == 1
+
+
+def test_where_there_are_no_file_locks_services_can_still_be_looked_at(tmp_path: Path) -> None:
+    """As on Windows."""
+    text = (
+        "import sys; sys.modules['fcntl'] = None\n"
+        "from local_model_gateway import cli\n"
+        "codes = [cli.run(['service', 'status']), cli.run(['down', '--url', 'http://127.0.0.1:9'])]\n"
+        "sys.exit(0 if codes == [0, 0] else 1)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", text],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=dict(stub.shell(tmp_path).env),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 async def test_the_projects_own_configuration_and_folders_are_remembered(tmp_path: Path) -> None:
