@@ -1,6 +1,7 @@
 """Checks of clients' own settings: whether they name an engine's port rather than the gateway's."""
 
 import functools
+import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def _variables(case: Case) -> Iterator[Finding]:
     ours, theirs = _addresses({_port(case)}), _addresses(_engines(case))
     for name, path in VARIABLES.items():
         text = case.env.get(name, "")
-        address = next((one for one in theirs if one in text), None)
+        address = next((one for one in theirs if _named(one, text)), None)
         if address is not None:
             yield note(
                 "CLIENT-BYPASS",
@@ -72,7 +73,7 @@ def _direct(case: Case, recipe: Recipe) -> tuple[str, str] | None:
     where = client_places.Places(case.home, recipe.front.moved, case.env)
     texts = {place: _text(where.path(place)) for place in places if place.startswith("~/")}
     ours = _addresses({_port(case)})
-    if any(address in text for text in texts.values() for address in ours):
+    if any(_named(address, text) for text in texts.values() for address in ours):
         return None
     theirs = _addresses(_engines(case))
     return next(
@@ -80,7 +81,7 @@ def _direct(case: Case, recipe: Recipe) -> tuple[str, str] | None:
             (address, paths.shown(where.path(place)))
             for place, text in texts.items()
             for address in theirs
-            if address in text
+            if _named(address, text)
         ),
         None,
     )
@@ -94,6 +95,11 @@ def _text(file: Path) -> str:
     except OSError:
         pass
     return ""
+
+
+def _named(address: str, text: str) -> bool:
+    """The whole port, and not the first digits of another."""
+    return re.search(rf"{re.escape(address)}(?!\d)", text) is not None
 
 
 def _addresses(ports: Collection[int]) -> list[str]:
