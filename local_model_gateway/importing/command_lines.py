@@ -36,7 +36,11 @@ def words_of(command: object, *, for_shell: bool = False) -> list[str]:
     """A start command as a list of words, without comment lines; `for_shell`: a shell would have read it."""
     if isinstance(command, list):
         return [str(word) for word in command]
-    text = " ".join(line.rstrip().removesuffix("\\") for line in without_comments(str(command)))
+    if for_shell:
+        text = _one_line(str(command))
+    else:
+        lines = without_comments(str(command))
+        text = " ".join(line.rstrip().removesuffix("\\") for line in lines)
     try:
         words = shlex.split(text)
     except ValueError as error:
@@ -87,11 +91,6 @@ def understood(words: Sequence[str], *, model: str | None = None, called: str = 
     return found
 
 
-def from_command(words: Sequence[str]) -> Section:
-    """The section alone."""
-    return understood(words).section
-
-
 def settled(section: Section, folder: Path) -> Section:
     """With paths that mean the same from anywhere: the gateway runs engines in a folder of its own."""
     made = dict(section)
@@ -116,6 +115,18 @@ def literal(text: str) -> str:
 _PLAIN_PROGRAMS = frozenset(
     head[0] for head, _, exact in dialects.HEADS if exact and head[0] != "python"
 ) - {"koboldcpp.py"} | {"python3"}
+
+
+def _one_line(script: str) -> str:
+    """Of a shell script that is one command; a shell ends a command where its line ends."""
+    lines = without_comments(script.replace("\\\n", ""))
+    commands = [line for line in lines if line.strip()]
+    if len(commands) > 1:
+        raise NotCarried(
+            "its command is for a shell (it has several lines); "
+            "put it into a script and name that as `executable`"
+        )
+    return "".join(commands)
 
 
 def _unquoted(text: str) -> str:

@@ -277,6 +277,15 @@ async def test_a_launcher_that_leaves_its_engine_behind_is_ended_with_it(tmp_pat
     assert (runtime.engine, runtime.model) == ("ramalama", "file:///m.gguf")
 
 
+async def test_a_shell_that_has_more_to_do_than_start_the_engine_goes_on(tmp_path: Path) -> None:
+    script = " ".join(llama(tmp_path)) + "\nsleep 600"
+    async with started(tmp_path, "bash", "-c", script) as (shell, port):
+        ran = await stub.shell(tmp_path).lmg("adopt", str(port), "--yes", "--json")
+        assert (ran.code, shell.returncode) == (0, None), ran.err
+        assert ran.json["pid"] != shell.pid
+        assert "sleep" not in ran.json["content"]
+
+
 class Closed(processes.Table):
     """A system that shows sockets to the administrator only."""
 

@@ -470,8 +470,8 @@ def test_whatever_stands_anywhere_in_a_file_is_taken_or_named_and_nothing_breaks
 def test_a_start_command_becomes_the_section_that_amounts_to_it(
     command: str, section: dict[str, object]
 ) -> None:
-    found = command_lines.from_command(command_lines.words_of(command))
-    assert found == {**section, "model": "m"}
+    found = command_lines.understood(command_lines.words_of(command))
+    assert found.section == {**section, "model": "m"}
 
 
 def test_a_model_below_a_folder_of_models_is_found_there() -> None:
@@ -486,7 +486,7 @@ def test_a_model_below_a_folder_of_models_is_found_there() -> None:
         "4",
         "llama",
     ]
-    section = command_lines.from_command(words)
+    section = command_lines.understood(words).section
     assert section == {"engine": "localai", "model": "/m/llama", "args": ["--threads", "4"]}
 
 
@@ -510,7 +510,18 @@ def test_a_model_below_a_folder_of_models_is_found_there() -> None:
 )
 def test_a_command_that_is_not_understood_is_left_to_a_person(command: str, why: str) -> None:
     with pytest.raises(carried.NotCarried, match=re.escape(why)):
-        command_lines.from_command(command_lines.words_of(command))
+        command_lines.understood(command_lines.words_of(command))
+
+
+@pytest.mark.parametrize("script", ["llama-server -m m\nsleep 9", "llama-server \\\n# why\n-m m"])
+def test_a_shell_with_several_lines_does_more_than_start_an_engine(script: str) -> None:
+    with pytest.raises(carried.NotCarried, match="several lines"):
+        command_lines.understood(["bash", "-c", script])
+
+
+def test_a_shells_one_command_may_go_on_in_the_next_line() -> None:
+    script = "# why\n\nexec llama-server \\\n  -m m \\\n  -c 512\n"
+    assert command_lines.understood(["bash", "-c", script]).section["model"] == "m"
 
 
 def test_what_looks_like_a_reference_of_ours_stays_text() -> None:
