@@ -151,7 +151,7 @@ def _service(settings: config.Config, file: Path | None) -> service_units.Servic
     service = service_manager.of(system, file, settings.server.drain)
     words = service.installed_argv()
     wanted = service_manager.chosen(str(file) if file is not None else None, service)
-    if not words or service_units.named_config(words) != wanted:
+    if not words or service_units.named_config(words) != wanted or not service.installed_here():
         return None
     return service if service_manager.reachable(service) else None
 
@@ -163,7 +163,7 @@ def _by(
     terminal: Terminal,
 ) -> announcement.Announcement:
     """Have the installed service start it: two of them would only fight at the next login."""
-    for step in service.install:
+    for step in service.start:
         service_manager.do(step, terminal)
     began = time.monotonic()
     while time.monotonic() - began < START_S:

@@ -16,6 +16,7 @@ from local_model_gateway.service_units import Service, Step
 from local_model_gateway.terminal import Terminal
 
 COMMAND_S = 1800.0  # a stop lets running answers end, which `server.drain` bounds
+QUESTION_S = 10.0
 AGAIN_S = 0.5
 ACTIVE = {"active", "reloading", "running"}
 _OF_PYTHON = {"darwin": "macos", "win32": "windows", "linux": "linux"}
@@ -57,12 +58,12 @@ def chosen(given: str | None, before: Service) -> Path | None:
 
 def reachable(service: Service) -> bool:
     """Whether whoever would start it answers."""
-    return shutil.which(service.probe[0]) is not None and ran(service.probe)[0] == 0
+    return shutil.which(service.probe[0]) is not None and asked(service.probe)[0] == 0
 
 
 def state(service: Service) -> str | None:
     """The system's word for it, in small letters."""
-    code, said, _ = ran(service.status)
+    code, said, _ = asked(service.status)
     found = re.search(service.state, said, re.MULTILINE) if code == 0 else None
     return found[1].lower() if found else None
 
@@ -80,15 +81,25 @@ def do(step: Step, terminal: Terminal) -> None:
         time.sleep(AGAIN_S)
 
 
-def ran(words: Sequence[str]) -> tuple[int, str, str]:
+def asked(words: Sequence[str]) -> tuple[int, str, str]:
+    """The same as `ran`, for a question: whoever does not answer soon will not answer."""
+    return ran(words, QUESTION_S)
+
+
+def ran(words: Sequence[str], limit_s: float = COMMAND_S) -> tuple[int, str, str]:
     """Exit code, standard output, standard error."""
 
     async def once() -> tuple[int, str, str]:
-        with anyio.fail_after(COMMAND_S):
+        with anyio.fail_after(limit_s):
             done = await anyio.run_process(list(words), check=False)
         out, err = (
             stream.decode(errors="replace").strip() for stream in (done.stdout, done.stderr)
         )
         return done.returncode, out, err
 
-    return anyio.run(once)
+    try:
+        return anyio.run(once)
+    except TimeoutError:
+        return 1, "", f"no answer within {limit_s:.0f} s"
+    except OSError as error:
+        return 1, "", f"cannot be run ({error.strerror})"

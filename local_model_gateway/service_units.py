@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
@@ -18,6 +19,7 @@ STOP_MARGIN_S = 45  # beyond the drain: engines are told to end, and killed when
 RELEASE_S = 30.0  # launchd was seen to hold on to a label for 5 s after it let go of the agent
 # The service sees neither the shell's variables nor its folder; these decide where everything is.
 REMEMBERED = ("XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "LMG_STATE_DIR")
+T = TypeVar("T")
 _TASK = "{http://schemas.microsoft.com/windows/2004/02/mit/task}"
 
 
@@ -44,6 +46,8 @@ class Service:
     install: Sequence[Step]
     renew: Sequence[Step]
     """Instead of `install`, where an earlier file was replaced."""
+    start: Sequence[Step]
+    """Only now: whether it starts at login stays as it is."""
     stop: Sequence[Step]
     """Before the file is removed."""
     forget: Sequence[Step]
@@ -53,6 +57,10 @@ class Service:
     """What finds the state's name in the answer."""
     argv_of: Callable[[str], Sequence[str]]
     """The command line in an installed file."""
+    variables: Mapping[str, str]
+    """What it would remember of this environment."""
+    variables_of: Callable[[str], Mapping[str, str]]
+    """What an installed file remembers."""
     look: str
     """Where to read why it does not start."""
     notes: Sequence[str] = ()
@@ -71,13 +79,20 @@ class Service:
 
     def installed_argv(self) -> Sequence[str]:
         """What an installed service runs; nothing where that cannot be told."""
+        return self._told(self.argv_of) or ()
+
+    def installed_here(self) -> bool:
+        """Whether an installed service keeps everything where this environment would."""
+        return self._told(self.variables_of) == self.variables
+
+    def _told(self, of: Callable[[str], T]) -> T | None:
         content = self.installed()
         if content is None:
-            return ()
+            return None
         try:
-            return self.argv_of(content)
+            return of(content)
         except (ValueError, KeyError, IndexError, TypeError, ElementTree.ParseError):
-            return ()
+            return None
 
 
 def argv(config_file: Path | None, module: str = "local_model_gateway") -> list[str]:
@@ -98,7 +113,8 @@ def systemd(
     """A user unit; `Type=notify`, because being started is not being ready."""
     folder = Path(env["XDG_CONFIG_HOME"]) if env.get("XDG_CONFIG_HOME") else home / ".config"
     variables = paths.config_dir(env) / "env"
-    kept = "".join(f"Environment={_systemd_word(f'{k}={v}')}\n" for k, v in _kept(env).items())
+    # Only a command line knows variables; elsewhere a `$` is a `$`.
+    kept = "".join(f"Environment={_systemd_value(f'{k}={v}')}\n" for k, v in _kept(env).items())
     content = f"""\
 [Unit]
 Description=Local Model Gateway
@@ -142,7 +158,10 @@ WantedBy=default.target
         forget=(reload, Step([*user, "reset-failed", UNIT], may_fail=True)),
         status=[*user, "show", "--property=ActiveState", UNIT],
         state=r"^ActiveState=(\S+)",
+        start=(Step([*user, "start", UNIT]),),
         argv_of=_argv_of_unit,
+        variables=_kept(env),
+        variables_of=_variables_of_unit,
         look=f"journalctl --user -u {paths.APP} -n 20",
         notes=(
             "It starts when you log in. To have it run without a login: loginctl enable-linger",
@@ -191,7 +210,10 @@ def launchd(
         forget=(),
         status=["launchctl", "print", agent],
         state=r"^\s*state = (.+)$",
+        start=start,
         argv_of=lambda text: plistlib.loads(text.encode())["ProgramArguments"],
+        variables=_kept(env),
+        variables_of=lambda text: plistlib.loads(text.encode()).get("EnvironmentVariables", {}),
         look=f"tail {shlex.quote(str(log))}",
         folders=(log.parent,),  # launchd makes the file, and no folder
         leaves=(log,),
@@ -250,10 +272,8 @@ def windows(env: Mapping[str, str], config_file: Path | None) -> Service:
 """
     file = paths.config_dir(env) / f"{paths.APP}.task.xml"
     named = ["/TN", paths.APP]
-    start = (
-        Step(["schtasks", "/Create", *named, "/XML", str(file), "/F"]),
-        Step(["schtasks", "/Run", *named]),
-    )
+    run = Step(["schtasks", "/Run", *named])
+    start = (Step(["schtasks", "/Create", *named, "/XML", str(file), "/F"]), run)
     state = f"(Get-ScheduledTask -TaskName '{paths.APP}').State"
     # Ending the task would cut answers off; the gateway lets them end.
     stop = _down(config_file)
@@ -269,7 +289,10 @@ def windows(env: Mapping[str, str], config_file: Path | None) -> Service:
         # What schtasks says of a task's state is in the language of the system.
         status=["powershell", "-NoProfile", "-Command", state],
         state=r"^(\w+)\s*$",
+        start=(run,),
         argv_of=_argv_of_task,
+        variables={},  # a task has none of its own
+        variables_of=lambda _: {},
         look=f"schtasks /Query /TN {paths.APP} /V /FO LIST",
         encoding="utf-16",  # what schtasks reads without guessing
     )
@@ -290,6 +313,12 @@ def _argv_of_unit(content: str) -> list[str]:
     return [word.replace("%%", "%").replace("$$", "$") for word in words]
 
 
+def _variables_of_unit(content: str) -> dict[str, str]:
+    lines = re.findall(r"^Environment=(.+)$", content, re.MULTILINE)
+    words = [word.replace("%%", "%") for line in lines for word in shlex.split(line)]
+    return {name: value for name, _, value in (word.partition("=") for word in words)}
+
+
 def _argv_of_task(content: str) -> list[str]:
     # Parsed as bytes: a text that names an encoding of its own is refused.
     command = ElementTree.fromstring(content.encode("utf-16")).find(f"{_TASK}Actions/{_TASK}Exec")
@@ -307,7 +336,11 @@ def _windows_word(word: str) -> str:
 
 
 def _systemd_word(word: str) -> str:
-    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    return _systemd_value(word.replace("$", "$$"))
+
+
+def _systemd_value(word: str) -> str:
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return word if re.fullmatch(r"[\w@+=:,./-]+", word) else f'"{escaped}"'
 
 

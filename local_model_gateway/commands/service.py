@@ -6,6 +6,7 @@ import shlex
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from local_model_gateway import (
     announcement,
@@ -76,20 +77,27 @@ def _install(
         text = f"installed already and running; nothing was changed   {paths.shown(service.file)}"
         terminal.result("lmg.service/1", content, text)
         return 0
-    if not active:
-        _make_room(given, settings, terminal)
-    _put(service, steps, earlier, terminal)
+    stopped = None if active else _make_room(given, settings, terminal)
+    try:
+        _put(service, steps, earlier, terminal, was_active=active)
+    except errors.CommandFailed as error:
+        if stopped is None:
+            raise
+        said = _started_again(stopped, settings, file, terminal)
+        raise errors.CommandFailed(f"{error}\n{said}") from None
     done = "installed" if earlier is None else "brought up to date:"
     lines = [f"{done} {paths.shown(service.file)}; it runs, and starts at login", *service.notes]
     terminal.result("lmg.service/1", {**content, "changed": True}, "\n".join(lines))
     return 0
 
 
-def _make_room(given: argparse.Namespace, settings: config.Config, terminal: Terminal) -> None:
+def _make_room(
+    given: argparse.Namespace, settings: config.Config, terminal: Terminal
+) -> announcement.Announcement | None:
     """The service's gateway could not start beside one that owns the queue and the port: that one ends first."""
     running = announcement.read(settings.state_path(os.environ))
-    if running is None or not announcement.alive(running.pid):
-        return
+    if running is None:
+        return None
     question = (
         f"A gateway runs already, pid {running.pid}. It is stopped first, when its running answers "
         "have ended; the service's takes over. Go ahead?"
@@ -100,9 +108,32 @@ def _make_room(given: argparse.Namespace, settings: config.Config, terminal: Ter
             "`lmg service install --yes` stops it first"
         )
     background.stop(running, settings, terminal)
+    return running
 
 
-def _put(service: Service, steps: Sequence[Step], earlier: str | None, terminal: Terminal) -> None:
+def _started_again(
+    stopped: announcement.Announcement,
+    settings: config.Config,
+    file: Path | None,
+    terminal: Terminal,
+) -> str:
+    """The gateway that made room for a service that could not be, in the background."""
+    port = urlsplit(stopped.url).port  # which may not be the configuration's
+    try:
+        again, _ = background.ensure(settings, file, port, terminal)
+    except errors.GatewayError as error:
+        return f"The gateway that ran (pid {stopped.pid}) was stopped, and did not start again: {error}"
+    return f"The gateway that ran was stopped and started again, pid {again.pid}."
+
+
+def _put(
+    service: Service,
+    steps: Sequence[Step],
+    earlier: str | None,
+    terminal: Terminal,
+    *,
+    was_active: bool,
+) -> None:
     """Write the file and start it; when the system refuses, everything is as before."""
     made = [
         *_make(service.file.parent),
@@ -113,11 +144,13 @@ def _put(service: Service, steps: Sequence[Step], earlier: str | None, terminal:
         for step in steps:
             service_manager.do(step, terminal)
     except BaseException:
-        _take_back(service, earlier, made)
+        _take_back(service, earlier, made, was_active=was_active)
         raise
 
 
-def _take_back(service: Service, earlier: str | None, made: Sequence[Path]) -> None:
+def _take_back(
+    service: Service, earlier: str | None, made: Sequence[Path], *, was_active: bool
+) -> None:
     if earlier is not None:
         service.file.write_text(earlier, encoding=service.encoding)
     else:
@@ -128,6 +161,9 @@ def _take_back(service: Service, earlier: str | None, made: Sequence[Path]) -> N
         service_manager.ran(step.words)
     if earlier is None:
         _clear(made)
+    elif was_active:  # it ran before this; where it does not start either, there is no more to do
+        for step in service.renew:
+            service_manager.ran(step.words)
 
 
 def _make(folder: Path) -> list[Path]:
@@ -230,7 +266,7 @@ def _reach(service: Service, done: str) -> None:
         raise errors.CommandFailed(
             f"{program} is not here, so nothing would start the gateway; see `lmg recipes` for others"
         )
-    code, _, said = service_manager.ran(service.probe)
+    code, _, said = service_manager.asked(service.probe)
     if code != 0:
         raise errors.CommandFailed(
             f"`{shlex.join(service.probe)}` failed: {said or code}\n"

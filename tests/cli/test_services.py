@@ -1,6 +1,7 @@
 """Service files, completion scripts, recipes and the first configuration."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import plistlib
@@ -22,6 +23,7 @@ from local_model_gateway import (
     config_reader,
     paths,
     readiness_note,
+    service_manager,
     service_units,
 )
 from tests.cli import pseudo_terminal, stub
@@ -88,6 +90,14 @@ def test_systemd_itself_finds_nothing_wrong_with_the_unit(tmp_path: Path) -> Non
     )
     complaints = [line for line in done.stderr.splitlines() if service_units.UNIT in line]
     assert complaints == []
+
+
+@pytest.mark.parametrize("folder", ["/a$b", "/50% off", '/a "b"', "/plain"])
+def test_what_a_unit_remembers_is_what_systemd_and_we_read_back(folder: str) -> None:
+    env = {"LMG_STATE_DIR": folder}
+    service = service_units.systemd(Path("/home/x"), env, None, drain_s=60)
+    assert "$$" not in service.content, "nothing is expanded there, and nothing is halved"
+    assert service.variables_of(service.content) == service.variables == env
 
 
 def test_the_launch_agent_is_a_plist_that_restarts_only_after_a_crash() -> None:
@@ -210,6 +220,69 @@ async def test_a_gateway_in_the_background_makes_room_for_the_service(tmp_path: 
     assert f"A gateway runs already, pid {pid}. It is stopped first" in ran.out
     assert "installed" in ran.out
     assert "enable --now" in await to_thread.run_sync((tmp_path / "calls").read_text)
+
+
+async def test_a_gateway_that_made_room_for_nothing_runs_again(tmp_path: Path) -> None:
+    shell = with_systemctl(tmp_path, "enable --now")
+    async with in_the_background(shell) as (file, pid):
+        ran = await shell.here("service", "install", "--yes", "--config", str(file))
+        status = await shell.lmg("status", "--json", "--config", str(file))
+    assert ran.code == 1, ran
+    assert "No medium found" in ran.err
+    assert f"started again, pid {status.json['gateway']['pid']}" in ran.err
+    assert status.json["gateway"]["pid"] != pid
+    assert not (tmp_path / "config" / "systemd").exists()
+
+
+async def test_a_service_that_could_not_be_replaced_is_started_again(tmp_path: Path) -> None:
+    shell = with_systemctl(tmp_path)
+    assert (await shell.lmg("service", "install")).code == 0
+    unit = tmp_path / "config" / "systemd" / "user" / service_units.UNIT
+    before = unit.read_text()
+    file = tmp_path / "another.yaml"
+    file.write_text("server: {port: 0}\n")
+    file.chmod(0o600)
+    words = ("service", "install", "--config", str(file))
+    ran = await shell.lmg(*words, REFUSES="restart")
+    assert (ran.code, unit.read_text()) == (1, before)
+    asked = (tmp_path / "calls").read_text().splitlines()
+    restart = f"--user restart {service_units.UNIT}"
+    assert asked.count(restart) == 2, "once with the new one, once with the one that ran"
+    assert asked[-3:] == ["--user daemon-reload", f"--user enable {service_units.UNIT}", restart]
+
+
+async def test_up_starts_the_service_that_means_the_same_and_enables_nothing(
+    tmp_path: Path,
+) -> None:
+    shell = with_systemctl(tmp_path, "start")
+    file = tmp_path / "any-port.yaml"
+    file.write_text("server: {port: 0}\n")
+    file.chmod(0o600)
+    words = ("--config", str(file), "--json")
+    assert (await shell.lmg("service", "install", *words, REFUSES="nothing at all")).code == 0
+    calls = tmp_path / "calls"
+    calls.unlink()
+    assert (await shell.lmg("up", *words)).code == 1
+    assert calls.read_text().splitlines() == [SHOW, f"--user start {service_units.UNIT}"]
+    calls.unlink()
+    other = str(tmp_path / "other")
+    try:
+        up = await shell.lmg("up", *words, LMG_STATE_DIR=other)
+        assert up.code == 0, "its state is elsewhere, and so it is not that service's gateway"
+    finally:
+        await shell.lmg("down", "--drain", "0s", *words, LMG_STATE_DIR=other)
+    assert not calls.exists()
+
+
+def test_a_question_that_nobody_answers_is_an_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(service_manager, "QUESTION_S", 0.2)
+    made = service_units.systemd(Path("/home/x"), {}, None, 60)
+    for words in (["sleep", "600"], ["/nowhere/systemctl"]):
+        service = dataclasses.replace(made, status=words, probe=words)
+        assert service_manager.state(service) is None
+        assert not service_manager.reachable(service)
 
 
 async def test_a_gateway_elsewhere_is_down_when_it_answers_no_more(tmp_path: Path) -> None:
