@@ -19,8 +19,8 @@ class Places:
         """A path of the recipe; `~` is the home."""
         for variable, folder in self.moved.items():
             value = self.env.get(variable, "")
-            if Path(value).is_absolute() and written.startswith(f"{folder}/"):
-                return Path(value) / written.removeprefix(f"{folder}/")
+            if Path(value).is_absolute() and f"{written}/".startswith(f"{folder}/"):
+                return Path(value) / written.removeprefix(folder).removeprefix("/")
         if written.startswith("~/"):
             return self.home / written.removeprefix("~/")
         return Path(written)

@@ -18,7 +18,7 @@ from recipes.loader import Recipe
 
 LIMIT_S = 5.0
 VERSION_S = 5.0
-_VERSION = re.compile(r"\d+\.\d+[\w.+-]*")
+_VERSION = re.compile(r"\d+\.\d+\w*(?:[.+-]\w+)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ def version(recipe: Recipe) -> str | None:
         if sign.command is not None and shutil.which(sign.command):
             code, said = connections.command([sign.command, "--version"], VERSION_S)
             found = _VERSION.search(said) if code == 0 else None
-            return found[0].rstrip(".") if found else None
+            return found[0] if found else None
     return None
 
 
