@@ -20,6 +20,14 @@ _ENGINE_VARIABLES = re.compile(
 )
 """Variables that change how an engine computes, or where its libraries and models are."""
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL")
+_SECRET_OPTION = re.compile(
+    r"--?(.*[-_])?(key|keys|token|secret|passwo?r?d|credentials?)|-hft", re.IGNORECASE
+)
+"""Not `--tokenizer` or `--max-tokens`."""
+_SECRET_INSIDE = re.compile(
+    r"(?i)(\b\w*(?:key|token|secret|password|credential)\w*=|--?(?:[\w-]*[-_])?(?:key|token|secret|password)[ =]\s*)[^\s;&|]+"
+)
+"""Within a word that is a whole command, as after `sh -c`."""
 _SAID_BY_US = frozenset(
     {"LLAMA_ARG_PORT", "LLAMA_ARG_HOST", "LLAMA_ARG_ALIAS", "LLAMA_ARG_MODEL", "VLLM_PORT"}
     | {"VLLM_HOST_IP", "MAX_SERVE_HOST", "MAX_SERVE_PORT", "LLAMA_SERVER_ROUTER_PORT"}
@@ -58,6 +66,7 @@ def understood(
     section = command_lines.settled(found.section, stray.folder)
     _program(section, stray)
     _sizes(found, section, stray)
+    _without_secrets(found, section)
     env = {**_variables(stray), **_mapping(section.get("env"))}
     if env:
         section["env"] = env
@@ -124,6 +133,47 @@ def _sizes(found: Understood, section: Section, stray: Stray) -> None:
         found.notes = [note for note in found.notes if "context" not in note]
 
 
+def _without_secrets(found: Understood, section: Section) -> None:
+    """A key is shown and written nowhere: neither one of the options nor an assignment before them."""
+    for key in ("args", "cmd"):
+        words = section.get(key)
+        if isinstance(words, list):
+            section[key], options = _without_secret_options([str(word) for word in words])
+            found.notes += [
+                f"{option} holds a secret and is left out: put it into the gateway's environment, "
+                f"and {option} ${{env:NAME}} into `{key}`"
+                for option in options
+            ]
+    env = _mapping(section.pop("env", None))
+    for name in sorted(env):
+        if _SECRET.search(name.upper()):
+            del env[name]
+            found.notes.append(
+                f"{name} holds a secret and is left out: put it into the gateway's environment, "
+                f"and {name}: ${{env:{name}}} into `env`"
+            )
+    if env:
+        section["env"] = env
+    if not section.get("args", True):
+        del section["args"]
+
+
+def _without_secret_options(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The words without options that hold a secret, and which options those were."""
+    left, options, value_too = [], [], False
+    for word in words:
+        option, equals, _ = word.partition("=")
+        if _SECRET_OPTION.fullmatch(option):
+            options.append(option)
+            value_too = not equals
+        elif not value_too or word.startswith("-"):
+            left.append(word)
+            value_too = False
+        else:
+            value_too = False
+    return left, options
+
+
 def _variables(stray: Stray) -> dict[str, str]:
     return {
         name: command_lines.literal(value)
@@ -157,8 +207,9 @@ def _shown(words: Sequence[str]) -> list[str]:
     """Without what may be a key."""
     shown, hide = [], False
     for word in words:
-        option = word.partition("=")[0]
-        secret = _SECRET.search(option.upper().replace("-", "_")) and option.startswith("-")
-        shown.append("…" if hide else f"{option}=…" if secret and "=" in word else word)
-        hide = bool(secret) and "=" not in word
+        option, equals, _ = word.partition("=")
+        secret = _SECRET_OPTION.fullmatch(option) is not None
+        plain = f"{option}=…" if secret and equals else _SECRET_INSIDE.sub(r"\1…", word)
+        shown.append("…" if hide else plain)
+        hide = secret and not equals
     return shown

@@ -1,5 +1,6 @@
 """An engine that somebody started by hand: found by pid or port, and ended politely."""
 
+import contextlib
 import ipaddress
 import os
 import re
@@ -21,7 +22,7 @@ POLL_S = 0.1
 MOST_PORTS = 65536
 _MANAGERS = ("ollama", "lms", "lm studio", "lm-studio", "llama-swap", "llama-server", "local-ai")
 """Programs whose children are engines that they start and stop by themselves."""
-_UNIT = re.compile(r"/([^/]+\.service)(?:/|$)")
+_UNIT = re.compile(r"/([^/\n]+\.service)(?=/|$)", re.MULTILINE)
 _SESSION = re.compile(
     r"^(user@\d+|session-.*|app-.*|.*terminal.*|ssh.*|vte-.*|getty@.*|tmux.*)\.(service|scope)$"
 )
@@ -42,8 +43,8 @@ class Stray:
     env: Mapping[str, str]
     answers: engines.Engine | None
     """What it says of itself; nothing where it asks for a key."""
-    family: frozenset[int]
-    created: float
+    family: Mapping[int, float]
+    """It and what descended from it when it was found, and when each began."""
     connections: int
     open: bool = False
     """Other machines reach it."""
@@ -206,8 +207,7 @@ def _stray(pid: int, port: int, engine: engines.Engine | None, table: processes.
             Path(process.cwd()),
             env,
             engine,
-            family,
-            process.create_time(),
+            _births(family),
             _connections(port, family),
             open=is_open(_addresses(port, family)),
         )
@@ -291,15 +291,24 @@ def _listeners(table: processes.Table) -> Mapping[int, int]:
     }
 
 
+def _births(pids: Iterable[int]) -> Mapping[int, float]:
+    """When each of these began; a pid alone may be somebody else's later."""
+    found = {}
+    for pid in pids:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found[pid] = psutil.Process(pid).create_time()
+    return found
+
+
 def _members(stray: Stray) -> list[psutil.Process]:
-    """The process and what descends from it now, if it is still the same one."""
-    try:
-        root = psutil.Process(stray.pid)
-        if root.create_time() != stray.created:
-            return []
-        return [root, *root.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return []
+    """Those of the family that still run, and what descends from them now: the first may be gone."""
+    found: dict[int, psutil.Process] = {}
+    for pid, began in stray.family.items():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one = psutil.Process(pid)
+            if one.create_time() == began:
+                found |= {each.pid: each for each in (one, *one.children(recursive=True))}
+    return list(found.values())
 
 
 def _signal(process: psutil.Process, *, kill: bool) -> None:

@@ -43,7 +43,7 @@ PROGRAMS = {
     "vllm": Program(
         ("serve",),
         "--model --host --port --served-model-name --max-model-len --max-num-seqs --dtype "
-        "--gpu-memory-utilization --tool-call-parser --api-key",
+        "--gpu-memory-utilization --tool-call-parser --api-key --hf-token --tokenizer",
         "--enforce-eager --enable-auto-tool-choice --enable-sleep-mode",
         model="--model",
         name="--served-model-name",

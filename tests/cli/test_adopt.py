@@ -13,8 +13,8 @@ import psutil
 import pytest
 from anyio import to_thread
 
-from local_model_gateway import config
-from local_model_gateway.adding import hand_started
+from local_model_gateway import config, errors
+from local_model_gateway.adding import adoption, hand_started
 from local_model_gateway.detection import processes
 from local_model_gateway.importing import command_lines
 from tests.cli import programs, pseudo_terminal, stub
@@ -286,6 +286,65 @@ async def test_a_shell_that_has_more_to_do_than_start_the_engine_goes_on(tmp_pat
         assert "sleep" not in ran.json["content"]
 
 
+async def test_an_engine_whose_launcher_has_ended_meanwhile_is_ended_still(tmp_path: Path) -> None:
+    ramalama = bin_(tmp_path) / "ramalama"
+    ramalama.write_text(programs.FIRST_LINES + LAUNCHER)
+    ramalama.chmod(0o700)
+    words = (str(ramalama), "--nocontainer", "serve", "--port", "PORT", "file:///m.gguf")
+    async with started(tmp_path, *words) as (process, port):
+        stray = await to_thread.run_sync(hand_started.find, f":{port}")
+        assert isinstance(stray, hand_started.Stray)
+        (engine,) = await to_thread.run_sync(psutil.Process(process.pid).children)
+        process.kill()
+        await process.wait()
+        assert await to_thread.run_sync(hand_started.end, stray, stub.LIMIT_S)
+        assert not engine.is_running() or engine.status() == psutil.STATUS_ZOMBIE
+
+
+async def test_no_secret_of_a_command_line_is_shown_or_written(tmp_path: Path) -> None:
+    program = str(bin_(tmp_path, "vllm") / "vllm")
+    options = "serve org/model --port PORT --hf-token canary-1 --api-key canary-2 --tokenizer t"
+    script = f"HF_TOKEN=canary-3 CUDA_VISIBLE_DEVICES= {program} {options}; "
+    async with started(tmp_path, "sh", "-c", f"{script} true") as (_, port):
+        ran = await stub.shell(tmp_path).lmg("adopt", f":{port}", "--dry-run")
+    assert ran.code == 0, ran.err
+    assert "canary" not in ran.out + ran.err
+    assert "--hf-token ${env:NAME} into `args`" in ran.out
+    assert 'args: ["--tokenizer", "t"]' in ran.out
+
+
+def stray_of(*words: str) -> hand_started.Stray:
+    return hand_started.Stray(os.getpid(), 1, words, Path("/x"), {}, None, {}, 0)
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "HF_TOKEN=canary A_PASSWORD=canary A=b llama-server -m m -c 512",
+        "llama-server -m m -hft=canary",
+    ],
+)
+def test_a_secret_of_a_shells_command_is_left_out_and_named(script: str) -> None:
+    found = adoption.understood(stray_of("sh", "-c", script))
+    assert "canary" not in repr(found)
+    assert any("holds a secret" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("sh", "-c", "cd x; HF_TOKEN=canary llama-server --api-key canary"),
+        ("env", "HF_TOKEN=canary", "strange", "--hf-token", "canary", "--api-key=canary"),
+    ],
+)
+def test_a_command_that_is_not_understood_is_shown_without_its_secrets(
+    words: tuple[str, ...],
+) -> None:
+    with pytest.raises(errors.CommandFailed) as caught:
+        adoption.understood(stray_of(*words))
+    assert "canary" not in str(caught.value)
+
+
 class Closed(processes.Table):
     """A system that shows sockets to the administrator only."""
 
@@ -338,6 +397,8 @@ async def test_what_carries_a_gateways_mark_is_its_own_even_when_the_gateway_is_
             "0::/user.slice/user-1000.slice/user@1000.service/app.slice/llama.service\n",
             "llama.service",
         ),
+        ("0::/user.slice/user-1000.slice/user@1000.service/llama.service\n", "llama.service"),
+        ("1:cpu:/system.slice/vllm.service\n0::/\n", "vllm.service"),
         ("0::/system.slice/vllm.service\n", "systemctl disable --now vllm.service"),
         ("0::/system.slice/vllm.service\n", "add service --unit /vllm.service"),
         ("0::/system.slice/docker-0123456789abcdef.scope\n", "container"),
