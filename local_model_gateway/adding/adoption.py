@@ -10,7 +10,7 @@ import psutil
 from local_model_gateway import errors
 from local_model_gateway.adding.hand_started import Stray
 from local_model_gateway.detection import engines, probe, survey
-from local_model_gateway.importing import command_lines
+from local_model_gateway.importing import carried, command_lines
 from local_model_gateway.importing.carried import NotCarried, Section
 from local_model_gateway.importing.command_lines import Understood
 
@@ -51,9 +51,7 @@ def understood(
     Raises `GatewayError`. Names that are `taken` are not given to it a second time, but for its first.
     """
     try:
-        found = command_lines.understood(
-            [command_lines.literal(word) for word in stray.words], model=_loaded_file(stray)
-        )
+        found = command_lines.understood(stray.words, model=_loaded_file(stray))
     except NotCarried as error:
         raise errors.CommandFailed(_by_hand(stray, error)) from None
     if stray.answers is not None and not _agrees(
@@ -71,14 +69,14 @@ def understood(
     if env:
         section["env"] = env
     plain = re.sub(r"-\d{5}-of-\d{5}$", "", Path(str(section["model"])).name.removesuffix(".gguf"))
-    name = name or (found.names[0] if found.names else plain)
+    name = name or carried.literal(found.names[0] if found.names else plain)
     known = [*found.names, *(stray.answers.models if stray.answers else ())]
     # What its clients call it; a path is no name that anybody typed.
     free = (one for one in dict.fromkeys(known) if one != name and one not in taken)
     aliases = [one for one in free if not one.startswith("/")]
     if aliases:
         section["aliases"] = aliases
-    return Adopted(name, section, found.notes)
+    return Adopted(name, carried.literal_section(section), found.notes)
 
 
 def _loaded_file(stray: Stray) -> str | None:
@@ -176,7 +174,7 @@ def _without_secret_options(words: Sequence[str]) -> tuple[list[str], list[str]]
 
 def _variables(stray: Stray) -> dict[str, str]:
     return {
-        name: command_lines.literal(value)
+        name: value
         for name, value in sorted(stray.env.items())
         if _ENGINE_VARIABLES.fullmatch(name)
         and not _SECRET.search(name)

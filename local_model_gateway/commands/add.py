@@ -11,6 +11,7 @@ from local_model_gateway import errors, paths, phrases
 from local_model_gateway.adding import additions
 from local_model_gateway.commands import recipe_list
 from local_model_gateway.detection import engines, model_files, survey
+from local_model_gateway.importing import carried
 from local_model_gateway.terminal import Terminal
 from recipes import loader
 from recipes.front_matter import Kind
@@ -186,7 +187,7 @@ def served(
 ) -> list[survey.Choice]:
     """A runtime for each model of a server that loads and drops them by itself."""
     made: dict[str, survey.Choice] = {}
-    for model in one.models:
+    for model in map(carried.literal, one.models):
         section: dict[str, object] = {"engine": recipe, "model": model, **about}
         if one.port not in engines.USUAL_PORTS.get(recipe, ()):
             section.setdefault("url", one.url)

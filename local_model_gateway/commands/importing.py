@@ -117,7 +117,7 @@ def _holding(found: carried.Carried, where: Path) -> list[survey.Choice]:
     made: dict[str, survey.Choice] = {}
     for name, section in found.runtimes.items():
         before: Mapping[str, survey.Choice] = dict(made)
-        survey.add(made, name, section)
+        survey.add(made, carried.literal(name), carried.literal_section(section))
         text = "version: 1\n" + survey.sections(list(made.values()))
         try:
             config.validate(config_reader.parse(text.encode(), where, os.environ))

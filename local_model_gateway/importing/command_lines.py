@@ -107,11 +107,6 @@ def settled(section: Section, folder: Path) -> Section:
     return made
 
 
-def literal(text: str) -> str:
-    """As it stands: what looks like a reference of ours is none in another program's words."""
-    return re.sub(r"\$(?=\{[a-zA-Z_]+:)", "$$", text)
-
-
 _PLAIN_PROGRAMS = frozenset(
     head[0] for head, _, exact in dialects.HEADS if exact and head[0] != "python"
 ) - {"koboldcpp.py"} | {"python3"}

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from local_model_gateway.importing import command_lines
-from local_model_gateway.importing.carried import Carried, NotCarried, Section
+from local_model_gateway.importing.carried import Carried, NotCarried, Section, reference
 from local_model_gateway.importing.source import Data, Source, each
 
 _BY_PATH = (
@@ -170,10 +170,7 @@ def _runtime(
     if process and isinstance(context, int) and context >= command_lines.SMALLEST_CONTEXT:
         section["context"], notes = context, []
     if isinstance(engine.get("env"), dict) and engine["env"]:
-        section["env"] = {
-            str(variable): command_lines.literal(str(value))
-            for variable, value in engine["env"].items()
-        }
+        section["env"] = {str(variable): str(value) for variable, value in engine["env"].items()}
     return {**section, **_times(engine)}, notes
 
 
@@ -196,7 +193,7 @@ def _served(source: Source, name: str, engine: Data) -> tuple[Section, list[str]
             command = engine.get("start_cmd", "")
             shell = isinstance(command, str)
             words = command_lines.words_of(command, for_shell=shell)
-            words = [_reference(word) if shell else command_lines.literal(word) for word in words]
+            words = [_reference(word) for word in words] if shell else words
             found = command_lines.understood(words, called=name)
             folder = source.file.parent / str(engine.get("cwd") or "")
             return command_lines.settled(found.section, folder), found.notes
@@ -218,7 +215,7 @@ def _served(source: Source, name: str, engine: Data) -> tuple[Section, list[str]
 
 def _reference(word: str) -> str:
     """A shell filled in variables; we do the same, from the gateway's environment."""
-    return _VARIABLE.sub(lambda found: f"${{env:{found[1] or found[2]}}}", word)
+    return _VARIABLE.sub(lambda found: reference(found[1] or found[2]), word)
 
 
 def _url(engine: Data, usual: int | None) -> Section:

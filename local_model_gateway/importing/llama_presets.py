@@ -100,7 +100,7 @@ def _runtime(source: Source, keys: Mapping[str, str]) -> tuple[Section, list[str
         elif key == "sleep-idle-seconds" and value.isdigit() and value != "0":
             more["idle_unload"] = f"{value}s"
         elif key not in _ROUTERS and (key not in _WHY or key in ("rerank", "reranking")):
-            words += _as_words(key, command_lines.literal(value))
+            words += _as_words(key, value)
     found = command_lines.understood(words)
     section = command_lines.settled(found.section, source.file.parent)
     if found.names:

@@ -5,7 +5,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from local_model_gateway.importing import command_lines
-from local_model_gateway.importing.carried import Carried, NotCarried, Section
+from local_model_gateway.importing.carried import (
+    Carried,
+    NotCarried,
+    Section,
+    is_reference,
+    reference,
+)
 from local_model_gateway.importing.source import Data, Source, each
 
 _MACRO = re.compile(r"\$\{([A-Za-z0-9_-]+)\}")
@@ -203,7 +209,7 @@ def _peer(carried: Carried, source: Source, peer: str, settings: Data) -> None:
         return
     key = _filled(settings.get("apiKey", ""), _macros(source.data))
     about: Section = {"url": url.removesuffix("/v1")}
-    if key.startswith("${env:"):
+    if is_reference(key):
         about["api_key"] = key
     elif key:
         why = "a key is not copied; put it into the environment and say api_key: ${env:NAME}"
@@ -234,7 +240,7 @@ def _macros(data: Data) -> dict[str, str]:
 
 
 def _filled(text: object, macros: Mapping[str, str]) -> str:
-    filled = command_lines.literal(str(text))
+    filled = str(text)
     for _ in range(_ROUNDS):
         again = _MACRO.sub(lambda found: macros.get(found[1], found[0]), filled)
         if again == filled:
@@ -242,4 +248,4 @@ def _filled(text: object, macros: Mapping[str, str]) -> str:
         filled = again
     if unknown := _MACRO.search(filled):
         raise NotCarried(f"the macro {unknown[0]} is not defined")
-    return _ENV.sub(r"${env:\1}", filled)
+    return _ENV.sub(lambda found: reference(found[1]), filled)

@@ -524,5 +524,42 @@ def test_a_shells_one_command_may_go_on_in_the_next_line() -> None:
     assert command_lines.understood(["bash", "-c", script]).section["model"] == "m"
 
 
+THEIRS = {
+    "swap.yaml": """
+macros: {args: "--temp '${file:/canary}'"}
+models:
+  "a${file:/canary}":
+    cmd: llama-server -m /m/${env:canary} -c 512 ${args}
+    aliases: ["b${file:/canary}"]
+    env: ["X=${file:/canary}"]
+    useModelName: "${file:/canary}"
+peers:
+  far: {proxy: "http://far/${file:/canary}", models: ["m${file:/canary}"]}
+""",
+    "router.yaml": """
+engines:
+  o: {type: ollama, base_url: "http://far/${file:/canary}"}
+  g: {type: generic_process, start_cmd: [llama-server, -m, "/${file:/canary}", -c, "512"], env: {X: "${file:/canary}"}}
+models:
+  - {id: "a${file:/canary}", engine: o}
+  - {id: b, engine: g}
+aliases: {"c${file:/canary}": b}
+""",
+    "m.ini": "[a${file:/canary}]\nm = /m/${file:/canary}\nc = 512\na = b${file:/canary}\n",
+}
+
+
+@pytest.mark.parametrize("name", THEIRS)
+async def test_no_text_of_another_programs_file_becomes_a_reference_of_ours(
+    tmp_path: Path, name: str
+) -> None:
+    (tmp_path / name).write_text(THEIRS[name])
+    ran = await stub.shell(tmp_path).here("import", name, "--json")
+    assert (ran.code, ran.json["left_out"]) == (0, []), ran.out
+    content = ran.json["content"]
+    assert content.count("canary}") > 2
+    assert not re.search(r"(?<!\$)\$\{(file|env):", content.partition("\n")[2])
+
+
 def test_what_looks_like_a_reference_of_ours_stays_text() -> None:
-    assert command_lines.literal("${file:/etc/passwd} ${x} $y") == "$${file:/etc/passwd} ${x} $y"
+    assert carried.literal("${file:/etc/passwd} ${x} $y") == "$${file:/etc/passwd} ${x} $y"
