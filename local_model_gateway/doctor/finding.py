@@ -132,9 +132,17 @@ class Case:
         )
 
     @property
-    def restart(self) -> str:
+    def restart(self) -> Fix:
         """The gateway ended, and started again from what is on the disk."""
-        return f"{self.command('down')} && {self.command('up')}"
+        return self._here(f"{self.command('down')} && {self.command('up')}")
+
+    def start(self, options: str = "") -> Fix:
+        """The gateway started."""
+        return self._here(self.command(f"up{options}"))
+
+    def _here(self, command: str) -> Fix:
+        # What has an address may be another machine's: nothing that is started here would be it.
+        return show(self.command("status")) if self.url_argument else mend(command)
 
 
 Check = Callable[[Case], Iterable[Finding]]

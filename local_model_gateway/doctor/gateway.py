@@ -1,5 +1,6 @@
 """Checks of the gateway that should run: whether it does, whether it is ours, and what it goes by."""
 
+import itertools
 import socket
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -36,7 +37,7 @@ def gateway(case: Case) -> Iterator[Finding]:
             SUBJECT,
             f"it runs version {said.get('version')}, this is {__version__}",
             "It was started before an upgrade.",
-            mend(case.restart),
+            case.restart,
         )
 
 
@@ -68,7 +69,7 @@ def reloads(case: Case) -> Iterator[Finding]:
             SUBJECT,
             f"a change of {', '.join(map(str, waiting))} counts from the next start on",
             "Models change while it runs; these sections do not.",
-            mend(case.restart),
+            case.restart,
         )
 
 
@@ -102,7 +103,7 @@ def clock(case: Case) -> Iterator[Finding]:
             SUBJECT,
             f"the clock was moved by about {phrases.span(off)} since it started",
             "Times shown for older work are off; deadlines are not.",
-            mend(case.restart),
+            case.restart,
         )
 
 
@@ -126,7 +127,7 @@ def _absent(case: Case) -> Finding:
             SUBJECT,
             f"port {port} belongs to {whose}",
             "The gateway cannot start there.",
-            mend(case.command(f"up --port {_free_port(case, port)}")),
+            case.start(f" --port {_free_port(case, port)}"),
         )
     if case.gateway_error:
         return fail(
@@ -136,9 +137,7 @@ def _absent(case: Case) -> Finding:
             "Something answers in its place, or it hangs.",
             show(case.command("logs")),
         )
-    return note(
-        "GATEWAY-DOWN", SUBJECT, "not running", "Nothing is served.", mend(case.command("up"))
-    )
+    return note("GATEWAY-DOWN", SUBJECT, "not running", "Nothing is served.", case.start())
 
 
 def _silent(case: Case, pid: int) -> Finding:
@@ -181,4 +180,6 @@ def _accepts(port: int) -> bool:
 
 def _free_port(case: Case, taken: int) -> int:
     listeners = case.table.listeners()
-    return next(port for port in range(taken + 1, 65536 + taken) if port not in listeners)
+    above, below = range(taken + 1, 65536), range(taken - 1, 0, -1)
+    free = (port for port in itertools.chain(above, below) if port not in listeners)
+    return next(free)

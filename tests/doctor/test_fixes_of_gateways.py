@@ -18,7 +18,7 @@ from anyio import to_thread
 
 from local_model_gateway import announcement
 from local_model_gateway.detection import processes
-from local_model_gateway.doctor import bypass, finding
+from local_model_gateway.doctor import bypass, finding, gateway
 from tests.cli import programs, pseudo_terminal, stub
 from tests.doctor import cases
 from tests.support import gateway as support
@@ -145,6 +145,28 @@ async def test_a_gateway_of_another_state_on_our_port_is_not_taken_for_ours(
         assert "GATEWAY" not in [check["id"] for check in checks]
         said = [check["what"] for check in checks if check["id"] == "SIBLING-GATEWAY"]
         assert [what for what in said if f"pid {theirs.pid}" in what and "answers at" in what]
+
+
+def test_a_gateway_of_another_address_is_neither_ended_nor_started_from_here(
+    tmp_path: Path,
+) -> None:
+    subject = cases.case(tmp_path, "server: {port: 0}\n", url_argument="http://192.0.2.1:8787")
+    picture = {"gateway": {"pid": 1, "version": "0.0.1", "url": "http://192.0.2.1:8787"}}
+    differs = cases.only(
+        gateway.gateway, dataclasses.replace(subject, picture=picture), "VERSION-DIFFERS"
+    )
+    down = cases.only(gateway.gateway, subject, "GATEWAY-DOWN")
+    for said in (differs, down):
+        assert said.fix == finding.show("lmg status --url http://192.0.2.1:8787")
+
+
+def test_beside_the_last_port_there_is_one_below(tmp_path: Path) -> None:
+    last = 65535
+    with socket.create_server(("127.0.0.1", last)):
+        subject = cases.case(tmp_path, f"server: {{port: {last}}}\n")
+        fix = cases.only(gateway.gateway, subject, "PORT-TAKEN").fix
+    assert fix is not None
+    assert 0 < int(fix.command.rpartition(" ")[2]) < last
 
 
 async def test_with_a_squatter_on_the_port_the_fix_starts_it_beside(tmp_path: Path) -> None:
