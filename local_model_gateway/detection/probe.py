@@ -26,13 +26,13 @@ class Answer:
             return {}
         try:
             return json.loads(self.text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return {}
 
 
-def get(port: int, path: str, *, timeout_s: float = TIMEOUT_S) -> Answer:
-    """Ask 127.0.0.1."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
+def get(port: int, path: str, *, host: str = "127.0.0.1", timeout_s: float = TIMEOUT_S) -> Answer:
+    """Ask this machine, at `::1` where the other end listens only there."""
+    connection = http.client.HTTPConnection(host, port, timeout=timeout_s)
     try:
         connection.request("GET", path, headers={"Accept": "*/*", "Connection": "close"})
         answer = connection.getresponse()

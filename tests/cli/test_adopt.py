@@ -1,9 +1,12 @@
 """An engine that somebody started by hand becomes one that the gateway starts, and only then ends."""
 
 import contextlib
+import http.server
 import os
 import signal
+import socket
 import sys
+import threading
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
@@ -15,7 +18,7 @@ from anyio import to_thread
 
 from local_model_gateway import config, errors
 from local_model_gateway.adding import adoption, hand_started
-from local_model_gateway.detection import processes
+from local_model_gateway.detection import probe, processes
 from local_model_gateway.importing import command_lines
 from tests.cli import programs, pseudo_terminal, stub
 from tests.cli.test_remove import snapshot
@@ -343,6 +346,22 @@ def test_a_command_that_is_not_understood_is_shown_without_its_secrets(
     with pytest.raises(errors.CommandFailed) as caught:
         adoption.understood(stray_of(*words))
     assert "canary" not in str(caught.value)
+
+
+def test_an_answer_that_is_nested_without_end_is_no_answer() -> None:
+    assert probe.Answer(200, {}, "[" * 200_000).json == {}
+
+
+def test_a_server_that_listens_on_the_newer_loopback_only_is_asked_there() -> None:
+    class Newer(http.server.HTTPServer):
+        address_family = socket.AF_INET6
+
+    with Newer(("::1", 0), http.server.BaseHTTPRequestHandler) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        answer = probe.get(server.server_port, "/", host="::1", timeout_s=stub.LIMIT_S)
+        thread.join()
+    assert answer.status == 501
 
 
 class Closed(processes.Table):
