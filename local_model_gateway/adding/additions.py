@@ -89,6 +89,7 @@ def target(name: str) -> Path:
 
 def head(verb: str, undo: str, source: str = "") -> str:
     """The first line of a file of ours."""
+    source = "".join(sign if sign.isprintable() else "?" for sign in source)
     return f"{MARK}{verb}`{source and f' from {source}'}. Undo: lmg remove {undo}"
 
 
@@ -104,15 +105,19 @@ def ours() -> list[Ours]:
 
 
 def read(file: Path) -> Ours | None:
-    """This file, if it is ours."""
+    """This file, if it is ours; one that is damaged holds nothing that we know of."""
     try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
+        content = file.read_bytes()
+    except OSError:
         return None
+    text = content.decode("utf-8", "replace")
     if not text.startswith(MARK):
         return None
     first_line = text.partition("\n")[0]
-    found = _raw(text.encode(), file).data.get("runtimes")
+    try:
+        found = _raw(content, file).data.get("runtimes")
+    except errors.ConfigError:
+        return Ours(file, first_line, {}, untouched=False)
     held = (
         {name: section for name, section in found.items() if isinstance(section, dict)}
         if isinstance(found, dict)
@@ -198,6 +203,8 @@ def take_out(one: Ours, names: Sequence[str], *, force: bool = False) -> Path | 
             raise errors.RefusedByGateway(
                 f"{paths.shown(one.file)} was edited since it was written; take "
                 f"{', '.join(names)} out there, or --force does and keeps the old one"
+                if names
+                else f"{paths.shown(one.file)} is damaged; --force takes it out and keeps it"
             )
         kept = _set_aside(one.file)
     if left:
@@ -263,8 +270,8 @@ def _in(files: Sequence[Path]) -> dict[str, There]:
     for file in files:
         try:
             document = _raw(file.read_bytes(), file)
-        except OSError:
-            continue
+        except (OSError, errors.ConfigError):
+            continue  # what would be read is checked where something is written
         runtimes = document.data.get("runtimes")
         for name, section in runtimes.items() if isinstance(runtimes, dict) else ():
             if isinstance(section, dict):

@@ -54,9 +54,9 @@ def run(given: argparse.Namespace, terminal: Terminal) -> int:
         "content": plan.text if plan.new else "",
     }
     lines = _outcome(plan, dry_run=given.dry_run)
-    if plan.new and not given.dry_run:
+    if plan.new and not given.dry_run and where.parent == additions.folder():
         terminal.progress("telling the gateway")
-        taken = additions.taken(given, added=() if given.output else plan.new)
+        taken = additions.taken(given, added=plan.new)
         content["gateway"] = taken.as_json()
         lines += [taken.said, f"Undo  lmg remove {where.stem}"]
     if found.left:

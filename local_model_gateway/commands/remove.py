@@ -29,7 +29,9 @@ def run(given: argparse.Namespace, terminal: Terminal) -> int:
         "kept": None if kept is None else str(kept),
     }
     what = f"{', '.join(names)} from {paths.shown(one.file)}"
-    if gone:
+    if not names:
+        what = paths.shown(one.file)
+    elif gone:
         what = f"{paths.shown(one.file)} with {', '.join(names)}"
     if given.dry_run:
         terminal.result("lmg.remove/1", content, f"would remove {what}")

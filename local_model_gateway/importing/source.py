@@ -102,7 +102,11 @@ class _Reading:
             ]
         if node.tag.endswith(":bool") and node.value.lower() not in ("true", "false"):
             return node.value  # `off` may well be somebody's name
-        return self.loader.construct_object(node)
+        try:
+            return self.loader.construct_object(node)
+        except (ValueError, LookupError, AttributeError):  # such as a date that no calendar has
+            where = f"{self.source.file.name}:{node.start_mark.line + 1}"
+            raise CommandFailed(f"{where}: {node.value!r} is no value; put it in quotes") from None
 
 
 def read_ini(text: str, file: Path) -> Source:

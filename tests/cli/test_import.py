@@ -344,6 +344,22 @@ async def test_a_file_elsewhere_is_a_configuration_of_its_own(tmp_path: Path) ->
     assert list(loaded.runtimes) == ["a"]
 
 
+async def test_a_file_elsewhere_is_nothing_to_a_gateway_or_to_remove(tmp_path: Path) -> None:
+    (tmp_path / "m.ini").write_text("[a]\nm = /m/a.gguf\nc = 512\n")
+    ran = await stub.shell(tmp_path).here("import", "m.ini", "--output", "whole.yaml")
+    assert (ran.code, ran.out.strip().splitlines()[1:]) == (0, [])
+
+
+async def test_a_files_name_stays_in_the_first_line(tmp_path: Path) -> None:
+    file = tmp_path / "m\nserver: {port: 1}\n#\x85.ini"
+    file.write_text("[a]\nm = /m/a.gguf\nc = 512\n")
+    ran = await stub.shell(tmp_path).here("import", str(file), "--json")
+    assert ran.code == 0, ran.out
+    first, second = ran.json["content"].split("\n")[:2]
+    assert "from m?server: {port: 1}?#?.ini (" in first
+    assert second == "version: 1"
+
+
 async def test_people_get_file_and_line_and_the_way_back(tmp_path: Path) -> None:
     (tmp_path / "swap.yaml").write_text(SWAP)
     env = {"MODELS": "/srv", "CLOUD": "x"}
@@ -356,6 +372,7 @@ async def test_people_get_file_and_line_and_the_way_back(tmp_path: Path) -> None
     "text",
     [
         *("version: 1\n", "models: {}\n", "[]\n", "a: [\n", "models: [1]\n", "a: !!python/x 1\n"),
+        *("a: 2024-99-99\n", "a: !!int abc\n", "a: 0x_\n", "a: !!int ''\n", "a: !!timestamp x\n"),
         "a: &a [x, x]\nb: &b [*a, *a]\n" + "c: [*b, *b]\n" * 3,
         "[" * 3000,
     ],

@@ -139,6 +139,25 @@ async def test_an_edited_file_is_left_alone_unless_forced_and_then_kept(tmp_path
     assert Path(ran.json["kept"]).read_text() == edited
 
 
+@pytest.mark.parametrize("damage", [b"runtimes: [\n", b"\xff\n", b"\x00\n"])
+async def test_a_damaged_file_of_ours_goes_by_force_and_stops_nothing_else(
+    tmp_path: Path, damage: bytes
+) -> None:
+    shell = stub.shell(tmp_path)
+    for name in "xy":
+        await shell.here("add", "llama-server", "--model", f"/m/{name}.gguf")
+    folder = tmp_path / "config" / "local-model-gateway" / "conf.d"
+    damaged = (folder / "x.yaml").read_bytes() + damage
+    (folder / "x.yaml").write_bytes(damaged)
+    assert (await shell.here("remove", "y")).code == 0
+    refused = await shell.here("remove", "x")
+    assert (refused.code, "is damaged; --force" in refused.err) == (6, True)
+    ran = await shell.here("remove", "x", "--force", "--json")
+    assert ran.code == 0, ran.err
+    assert Path(ran.json["kept"]).read_bytes() == damaged
+    assert not (folder / "x.yaml").exists()
+
+
 async def test_a_dry_run_says_what_would_go_and_leaves_it(tmp_path: Path) -> None:
     shell = stub.shell(tmp_path)
     await shell.here("add", "llama-server", "--model", "/m/x.gguf")
