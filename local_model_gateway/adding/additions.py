@@ -62,6 +62,8 @@ class Plan:
     """Wanted, but the name is somebody else's: whose."""
     replaces: bool = False
     """A file that is not ours, or that was edited, is in the way."""
+    gone: tuple[str, ...] = ()
+    """Runtimes of the file that is replaced, which are not in the new one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,8 +174,16 @@ def plan(
         first_line = present.head
         kept = [Choice(name, section) for name, section in present.sections.items()]
     text = written(first_line, [*kept, *new])
+    replaces = in_the_way or force
+    left = {one.name for one in new}
     made = Plan(
-        where, text, tuple(one.name for one in new), there, conflicts, replaces=in_the_way or force
+        where,
+        text,
+        tuple(one.name for one in new),
+        there,
+        conflicts,
+        replaces=replaces,
+        gone=tuple(name for name in _in([where]) if name not in left) if replaces else (),
     )
     if new:
         _holds(made, config.find(_named(given), os.environ) if beside else [])
@@ -194,6 +204,16 @@ def write(plan_: Plan, *, force: bool = False) -> Path | None:
     return kept
 
 
+def replaced(plan_: Plan, kept: Path | None) -> list[str]:
+    """What goes with a file that is replaced, and where that is kept, in words."""
+    said = []
+    if plan_.new and plan_.gone:
+        said.append(f"gone with the old {paths.shown(plan_.target)}: {', '.join(plan_.gone)}")
+    if kept is not None:
+        said.append(f"the old file is kept as {paths.shown(kept)}")
+    return said
+
+
 def take_out(one: Ours, names: Sequence[str], *, force: bool = False) -> Path | None:
     """Take these runtimes out of a file of ours; one that was edited is kept beside when forced."""
     left = [Choice(name, section) for name, section in one.sections.items() if name not in names]
@@ -209,7 +229,7 @@ def take_out(one: Ours, names: Sequence[str], *, force: bool = False) -> Path | 
         kept = _set_aside(one.file)
     if left:
         _put(one.file, written(one.head, left))
-    elif kept is None:
+    elif kept is None or one.file.is_symlink():
         one.file.unlink()
     return kept
 
@@ -335,6 +355,7 @@ def _raw(content: bytes, file: Path) -> config_reader.Document:
 
 
 def _put(where: Path, text: str) -> None:
+    where = where.resolve()  # a link stays one
     where.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     made = where.with_name(f".{where.name}.{os.getpid()}")
     made.write_text(text, encoding="utf-8")
@@ -343,6 +364,7 @@ def _put(where: Path, text: str) -> None:
 
 
 def _set_aside(file: Path) -> Path:
+    file = file.resolve()
     number = 1
     while (kept := file.with_name(f"{file.name}.old-{number}")).exists():
         number += 1

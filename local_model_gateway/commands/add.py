@@ -62,17 +62,20 @@ def run(given: argparse.Namespace, terminal: Terminal) -> int:
         "changed": bool(plan.new) and not given.dry_run,
         "written": str(where) if plan.new and not given.dry_run else None,
         "kept": None if kept is None else str(kept),
+        "gone": list(plan.gone) if plan.new else [],
         "models": [choice.name for choice in chosen],
         "there": dict(plan.there),
         "content": plan.text if plan.new else "",
     }
     if given.dry_run or not plan.new:
-        said = _there(plan) if not plan.new else f"{paths.shown(where)} would be:\n\n{plan.text}"
+        shown = [f"{paths.shown(where)} would be:", "", plan.text, *additions.replaced(plan, None)]
+        said = "\n".join(shown) if plan.new else _there(plan)
         terminal.result("lmg.add/1", content, said)
         return 0
     terminal.progress("telling the gateway")
     taken = additions.taken(given, added=plan.new)
-    lines = [f"wrote {paths.shown(where)}: {', '.join(plan.new)}", taken.said, *_missing(chosen)]
+    lines = [f"wrote {paths.shown(where)}: {', '.join(plan.new)}"]
+    lines += [*additions.replaced(plan, kept), taken.said, *_missing(chosen)]
     lines.append(f'Next  lmg run {plan.new[0]} "Say hello"' if taken.running else "Next  lmg up")
     lines.append(f"Undo  lmg remove {undo}")
     terminal.result("lmg.add/1", {**content, "gateway": taken.as_json()}, "\n".join(lines))

@@ -48,12 +48,13 @@ def run(given: argparse.Namespace, terminal: Terminal) -> int:
         "changed": bool(plan.new) and not given.dry_run,
         "written": str(where) if plan.new and not given.dry_run else None,
         "kept": None if kept is None else str(kept),
+        "gone": list(plan.gone) if plan.new else [],
         "models": [choice.name for choice in chosen if choice.name not in plan.conflicts],
         "there": dict(plan.there),
         "left_out": [{"file": file.name, **asdict(one)} for one in found.left],
         "content": plan.text if plan.new else "",
     }
-    lines = _outcome(plan, dry_run=given.dry_run)
+    lines = [*_outcome(plan, dry_run=given.dry_run), *additions.replaced(plan, kept)]
     if plan.new and not given.dry_run and where.parent == additions.folder():
         terminal.progress("telling the gateway")
         taken = additions.taken(given, added=plan.new)

@@ -180,6 +180,34 @@ async def test_an_edited_file_is_only_replaced_by_force_and_kept(tmp_path: Path)
     assert (conf_d(tmp_path) / "x.yaml.old-1").read_text() == edited
 
 
+async def test_what_goes_with_a_file_that_is_replaced_is_said_and_a_link_stays_one(
+    tmp_path: Path,
+) -> None:
+    shell = stub.shell(tmp_path)
+    real = tmp_path / "dotfiles" / "x.yaml"
+    real.parent.mkdir()
+    mine = "runtimes:\n  mine: {engine: embedded}\n"
+    real.write_text(mine)
+    real.chmod(0o600)
+    conf_d(tmp_path).mkdir(parents=True)
+    (conf_d(tmp_path) / "x.yaml").symlink_to(real)
+    words = ("add", "llama-server", "--model", "/m/x.gguf", "--force")
+    dry = await shell.here(*words, "--dry-run")
+    assert "gone with the old" in dry.out
+    assert real.read_text() == mine
+    ran = await shell.here(*words)
+    assert "x.yaml: mine\n" in ran.out
+    kept = tmp_path / "dotfiles" / "x.yaml.old-1"
+    assert "the old file is kept as ~/dotfiles/x.yaml.old-1" in ran.out
+    assert kept.read_text() == mine
+    assert (conf_d(tmp_path) / "x.yaml").readlink() == real
+    again = await shell.here(*words, "--json")
+    assert (again.json["gone"], again.json["kept"]) == ([], f"{kept.with_suffix('.old-2')}")
+    (tmp_path / "x.ini").write_text("[a]\nm = /m/a.gguf\nc = 512\n")
+    ran = await shell.here("import", "x.ini", "--output", str(real), "--force", "--json")
+    assert (ran.json["gone"], ran.json["kept"]) == (["x"], f"{kept.with_suffix('.old-3')}")
+
+
 async def test_a_running_gateway_takes_it_over_by_itself(tmp_path: Path) -> None:
     shell = stub.shell(tmp_path)
     mine = tmp_path / "config" / "local-model-gateway" / "config.yaml"
