@@ -383,7 +383,7 @@ async def test_what_ollama_was_started_with_is_read_from_its_process(
         process.kill()
         await process.aclose()
     assert [one.id for one in found] == [id_]
-    assert (kept in found[0].what) is (id_ == "OLLAMA-KEEPALIVE")
+    assert (f"keeps models {kept}" in found[0].what) is (id_ == "OLLAMA-KEEPALIVE")
 
 
 def test_an_ollama_that_systemd_starts_gets_a_line_in_its_unit(
