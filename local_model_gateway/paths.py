@@ -39,3 +39,11 @@ def shown(path: Path) -> str:
 def _under(env: Mapping[str, str], variable: str) -> Path | None:
     value = env.get(variable)
     return Path(value) / APP if value and Path(value).is_absolute() else None
+
+
+def free_beside(path: Path) -> Path:
+    """Where a file or folder that makes room is kept: beside its old place, under a name that nobody has."""
+    number = 1
+    while (kept := path.with_name(f"{path.name}.old-{number}")).exists():
+        number += 1
+    return kept

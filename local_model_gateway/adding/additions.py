@@ -365,8 +365,6 @@ def _put(where: Path, text: str) -> None:
 
 def _set_aside(file: Path) -> Path:
     file = file.resolve()
-    number = 1
-    while (kept := file.with_name(f"{file.name}.old-{number}")).exists():
-        number += 1
+    kept = paths.free_beside(file)
     file.replace(kept)
     return kept

@@ -65,20 +65,13 @@ def write(target: Path, text: str, *, force: bool = False) -> Path | None:
             raise errors.RefusedByGateway(
                 f"{paths.shown(target)} exists and is yours; --force replaces it and keeps the old one"
             )
-        kept = _free_name(target)
+        kept = paths.free_beside(target)
         target.replace(kept)
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     made = target.with_name(f".{target.name}.{os.getpid()}")
     made.write_text(text, encoding="utf-8")
     made.chmod(0o600)
     made.replace(target)
-    return kept
-
-
-def _free_name(target: Path) -> Path:
-    number = 1
-    while (kept := target.with_name(f"{target.name}.old-{number}")).exists():
-        number += 1
     return kept
 
 

@@ -68,7 +68,7 @@ def _blocked(folder: Path, shown: str) -> Finding | None:
         SUBJECT,
         f"{paths.shown(folder)} is a file, where a folder has to be",
         f"The queue is to be kept in {shown}; the gateway does not start without it.",
-        mend(f"mv {_word(folder)} {_word(_free_name(folder))}"),
+        mend(f"mv {_word(folder)} {_word(paths.free_beside(folder))}"),
     )
 
 
@@ -101,13 +101,6 @@ def _nearest(folder: Path) -> Path:
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     return folder
-
-
-def _free_name(path: Path) -> Path:
-    number = 1
-    while (kept := path.with_name(f"{path.name}.old-{number}")).exists():
-        number += 1
-    return kept
 
 
 def _word(path: Path) -> str:
